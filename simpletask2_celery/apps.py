@@ -1,0 +1,17 @@
+"""Start-up: register the tasks, the checks and beat's entry."""
+
+from django.apps import AppConfig
+
+
+class SimpleTask2CeleryConfig(AppConfig):
+    """The Django app. It has no tables of its own."""
+
+    name = "simpletask2_celery"
+    verbose_name = "Simple tasks on Celery"
+
+    def ready(self) -> None:
+        """Wire the package to Celery, once the models are loaded."""
+        from . import auto_reset, checks, tasks  # noqa: F401  registers the tasks
+
+        checks.register()
+        auto_reset.schedule()

@@ -1,0 +1,130 @@
+"""System checks: what would make rows wait, run twice or crawl, said before it does."""
+
+from typing import Any
+
+from celery import _state, current_app
+from django.conf import settings
+from django.core import checks
+
+from . import auto_reset, steps
+from .conf import all_settings
+
+Messages = list[checks.CheckMessage]
+
+
+def register() -> None:
+    """Register the checks of this module."""
+    for check in (handlers, celery_app, reuse_of_connections, visibility_timeout, types):
+        checks.register(check, "simpletask2_celery")
+    checks.register(aclkey, "security", deploy=True)
+
+
+def handlers(**kwargs: Any) -> Messages:
+    """E001: a model whose final_step, or a step before it, has no handler."""
+    return [
+        checks.Error(
+            f"{model.__name__} has final_step = {model.final_step!r} "
+            f"but no method {steps.handler_name(step)}.",
+            hint=f"Add {steps.handler_name(step)}(self, payload=None), or lower final_step.",
+            obj=model,
+            id="simpletask2_celery.E001",
+        )
+        for model in auto_reset.task_models()
+        if isinstance(model.final_step, int)
+        for step in range(1, model.final_step + 1)
+        if not callable(getattr(model, steps.handler_name(step), None))
+    ]
+
+
+def types(**kwargs: Any) -> Messages:
+    """E002: a setting of the wrong type."""
+    problems = [
+        setting.problem_with(getattr(settings, setting.name))
+        for setting in all_settings()
+        if hasattr(settings, setting.name)
+    ]
+    return [
+        checks.Error(
+            problem,
+            hint="The README's table of settings has the types and the defaults.",
+            id="simpletask2_celery.E002",
+        )
+        for problem in problems
+        if problem
+    ]
+
+
+def celery_app(**kwargs: Any) -> Messages:
+    """W001: no Celery app of the project, so rows go to a broker that nobody set."""
+    if _has_app():
+        return []
+    return [
+        checks.Warning(
+            "The project has not imported its Celery app: rows would be published "
+            "to Celery's default broker.",
+            hint='Put "from .celery import app as celery_app" into the __init__.py '
+            "of the project's package.",
+            id="simpletask2_celery.W001",
+        )
+    ]
+
+
+def reuse_of_connections(**kwargs: Any) -> Messages:
+    """W002: Celery closes the database connection around every task."""
+    if not _has_app() or current_app.conf.get("CELERY_DB_REUSE_MAX"):
+        return []
+    return [
+        checks.Warning(
+            "CELERY_DB_REUSE_MAX is not set: Celery opens a database connection "
+            "for every task.",
+            hint="Set CELERY_DB_REUSE_MAX = 100000 in the Django settings.",
+            id="simpletask2_celery.W002",
+        )
+    ]
+
+
+def visibility_timeout(**kwargs: Any) -> Messages:
+    """W003: the broker delivers a message again before the lease is over."""
+    if not _has_app():
+        return []
+    connection = current_app.connection_for_write()
+    if connection.transport_cls not in ("redis", "rediss", "sentinel", "sqs"):
+        return []
+    default = 1800 if connection.transport_cls == "sqs" else 3600
+    seconds = current_app.conf.broker_transport_options.get(
+        "visibility_timeout", default
+    )
+    return [
+        checks.Warning(
+            f"{model.__name__} has do_task_timeout = {model.do_task_timeout} s, but "
+            f"the broker's visibility_timeout is {seconds} s: the messages of rows "
+            "that run longer are delivered again, for nothing.",
+            hint='Set CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": '
+            f"{model.do_task_timeout}}} or more.",
+            obj=model,
+            id="simpletask2_celery.W003",
+        )
+        for model in auto_reset.task_models()
+        if isinstance(model.do_task_timeout, (int, float))
+        and model.do_task_timeout > seconds
+    ]
+
+
+def aclkey(**kwargs: Any) -> Messages:
+    """W004: the key of the HTTP API is the project's SECRET_KEY."""
+    key = getattr(settings, "DJANGO_SIMPLETASK2_ACLKEY", settings.SECRET_KEY)
+    if key != settings.SECRET_KEY:
+        return []
+    return [
+        checks.Warning(
+            "DJANGO_SIMPLETASK2_ACLKEY is the project's SECRET_KEY: whoever drives "
+            "tasks over HTTP would know what signs the sessions.",
+            hint="Set DJANGO_SIMPLETASK2_ACLKEY to a long random value of its own.",
+            id="simpletask2_celery.W004",
+        )
+    ]
+
+
+def _has_app() -> bool:
+    app = _state._tls.current_app or _state.default_app
+    return app is not None and app.main != "default"

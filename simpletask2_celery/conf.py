@@ -1,0 +1,113 @@
+"""Every setting of the package, read when it is used: nothing else reads them."""
+
+from typing import Generic, TypeVar, overload
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+PREFIX = "DJANGO_SIMPLETASK2_"
+T = TypeVar("T", str, int, float, bool)
+
+
+class Setting(Generic[T]):
+    """One optional setting: its default, its type and what else must hold."""
+
+    def __init__(self, default: T, takes: str, template: bool = False) -> None:
+        self.default = default
+        self.takes = takes
+        self.template = template
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = PREFIX + name.upper()
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object, owner: type) -> "Setting[T] | T":
+        if instance is None:
+            return self
+        value: T = getattr(settings, self.name, self.default)
+        if problem := self.problem_with(value):
+            raise ImproperlyConfigured(problem)
+        return value
+
+    def problem_with(self, value: object) -> str | None:
+        """Say what is wrong with ``value`` for this setting; None if nothing is."""
+        if self._accepts(value):
+            return None
+        return f"{self.name} takes {self.takes}, not {type(value).__name__}."
+
+    def _accepts(self, value: object) -> bool:
+        if isinstance(self.default, bool):
+            return isinstance(value, bool)
+        if isinstance(self.default, str):
+            return isinstance(value, str) and self._formats(value)
+        numbers = (int, float) if isinstance(self.default, float) else int
+        return (
+            isinstance(value, numbers)
+            and not isinstance(value, bool)
+            and 0 < value < float("inf")
+        )
+
+    def _formats(self, value: str) -> bool:
+        if not self.template:
+            return True
+        # A template without its placeholder would send every channel to one place.
+        fields = {"channel": "\0c", "app_label": "a", "model_name": "m", "task_id": "i"}
+        try:
+            return any(mark in value.format(**fields) for mark in ("\0c", "i"))
+        except (KeyError, IndexError, ValueError):
+            return False
+
+
+class Conf:
+    """The settings by name, in lower case and without their prefix."""
+
+    redis_name = Setting("default", "the alias of a django-redis cache (str)")
+    task_wait_timeout_key_template = Setting(
+        "django-simpletask2:task-wait-timeout:{channel}",
+        "a str with {channel}",
+        template=True,
+    )
+    do_task_timeout_key_template = Setting(
+        "django-simpletask2:do-task-timeout:{channel}",
+        "a str with {channel}",
+        template=True,
+    )
+    queue_template = Setting(
+        "simpletask2.{channel}", "a str with {channel}", template=True
+    )
+    proxy_timeout = Setting(30.0, "a number of seconds above 0")
+    proxy_max_size = Setting(10 * 1024 * 1024, "a number of bytes above 0 (int)")
+    do_auto_reset = Setting(True, "True or False")
+    auto_reset_interval = Setting(60.0, "a number of seconds above 0")
+
+    # Settings of the original that Celery's way of driving rows has no use for.
+    # A project may keep them; their types are checked.
+    task_pull_timeout = Setting(5, "a number of seconds above 0 (int)")
+    channel_name_template = Setting(
+        "django-simpletask2:channels:{channel}", "a str with {channel}", template=True
+    )
+    channel_name_strip_regex = Setting(
+        "^django-simpletask2:channels:(?P<channel>.*)$", "a regular expression (str)"
+    )
+    channel_flags_template = Setting(
+        "django-simpletask2:channel-flags:{channel}",
+        "a str with {channel}",
+        template=True,
+    )
+    task_lock_name_template = Setting(
+        "django-simpletask2:locks:{app_label}.{model_name}:{task_id}",
+        "a str with {app_label}, {model_name} and {task_id}",
+        template=True,
+    )
+    aclkey = Setting("", "a str")
+
+
+conf = Conf()
+
+
+def all_settings() -> list[Setting[str] | Setting[int] | Setting[float] | Setting[bool]]:
+    """Return every setting, in the order of the class above."""
+    return [item for item in vars(Conf).values() if isinstance(item, Setting)]

@@ -1,0 +1,96 @@
+"""The one exception of the package and its sixteen codes, in one place."""
+
+from django.utils.translation import gettext_lazy as _
+
+SYSTEM_ERROR = 2910000
+BAD_PAYLOAD = 2910001
+ACLKEY_MISSING = 2910002
+ACLKEY_WRONG = 2910003
+ROW_GONE = 2910004
+BAD_TASK_INFO = 2910005
+NO_SUCH_MODEL = 2910006
+NO_HANDLER = 2910007
+NOT_READY = 2910008
+HANDLER_FAILED = 2910009
+FINISH_NOT_SAVED = 2910010
+TASK_INFO_MISSING = 2910011
+NO_TASK = 2910012
+CLAIMED = 2910013
+STEP_NOT_SAVED = 2910014
+ALREADY_DONE = 2910015
+
+#: Codes that mean a message came late, twice or for nothing: no harm, nothing to do.
+NOTHING_TO_DO = frozenset({ROW_GONE, NOT_READY, CLAIMED, ALREADY_DONE})
+
+#: The sentence of each code (compatibility facts, section 5).
+MESSAGES = {
+    SYSTEM_ERROR: _("system error."),
+    BAD_PAYLOAD: _("please send request parameters in PAYLOAD format."),
+    ACLKEY_MISSING: _("`aclkey` field is required."),
+    ACLKEY_WRONG: _("aclkey is wrong and access denied."),
+    ROW_GONE: _(
+        "got an already deleted task {task_info}, you may ignore this and continue."
+    ),
+    BAD_TASK_INFO: _("bad formatted task_info: {task_info}."),
+    NO_SUCH_MODEL: _("Simple task model {model} not exists."),
+    NO_HANDLER: _("task handler is not implemented, task={model}, handler={handler}."),
+    NOT_READY: _(
+        "task {task_info} status is not READY but {status}, you can not start it again."
+    ),
+    HANDLER_FAILED: _(
+        "task {task_info} calling {handler} failed with error message: {error}."
+    ),
+    FINISH_NOT_SAVED: _(
+        "task {task_info} save task done status failed with error message: {error}."
+    ),
+    TASK_INFO_MISSING: _(
+        "`task_info` field is required for a multi-steps task. payload={payload}."
+    ),
+    NO_TASK: _("got NO task in channels: {channels}."),
+    CLAIMED: _("task {task_info} locked by another worker."),
+    STEP_NOT_SAVED: _(
+        "task {task_info} failed to save status with error message: {error}."
+    ),
+    ALREADY_DONE: _("task {task_info} already done, to do NOTHING."),
+}
+
+
+class DjangoSimpleTask2Error(RuntimeError):
+    """An error with a code of the original's error table.
+
+    ``code`` is an int of 2910000–2910015, ``message`` a str. Pickles, so it
+    travels from a worker's child to its parent and to result backends.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+
+    @property
+    def code(self) -> int:
+        """The code, an int."""
+        return int(self.args[0])
+
+    @property
+    def message(self) -> str:
+        """The sentence, a str in the language active when it was raised."""
+        return str(self.args[1])
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class ClaimLost(DjangoSimpleTask2Error):
+    """A run wrote to a row whose claim it no longer holds; nothing was changed."""
+
+
+def error(code: int, **details: object) -> DjangoSimpleTask2Error:
+    """Build the error of ``code``; ``details`` fill in its sentence."""
+    return DjangoSimpleTask2Error(code, str(MESSAGES[code]).format(**details))
+
+
+def claim_lost(task_info: str, code: int = STEP_NOT_SAVED) -> ClaimLost:
+    """Build the error of a write that found its claim gone."""
+    reason = "the run has lost its claim: the row was reset, claimed again or deleted"
+    return ClaimLost(
+        code, str(MESSAGES[code]).format(task_info=task_info, error=reason)
+    )

@@ -1,0 +1,89 @@
+"""The fence of a run: what must still be true of a row for the run to write to it.
+
+The claim token is ``start_time``. Once a row is reset, claimed again, done or
+deleted, no row matches token and status any more, and the write changes nothing.
+"""
+
+import copy
+import datetime
+import decimal
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import models
+
+#: The columns that only transitions write (compatibility facts, section 1).
+STATE_FIELDS = frozenset(
+    {
+        "status",
+        "start_time",
+        "current_step",
+        "step1_time",
+        "step2_time",
+        "step3_time",
+        "done_time",
+        "success",
+        "auto_reset_time",
+    }
+)
+_VALUES = (
+    type(None),
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    decimal.Decimal,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    uuid.UUID,
+)
+
+
+@dataclass
+class Fence:
+    """What a run holds of its row: the key, the token and the row as it was loaded.
+
+    ``writes`` are the state columns of the transition being saved; a handler's own
+    save has none, so it cannot undo what a transition wrote.
+    """
+
+    pk: Any
+    token: datetime.datetime
+    status: int
+    loaded: dict[str, Any] = field(default_factory=dict)
+    writes: frozenset[str] = frozenset()
+
+    @classmethod
+    def around(cls, row: models.Model, status: int) -> "Fence":
+        """Put a fence around a row just claimed and loaded."""
+        loaded = {
+            f.attname: copy.deepcopy(getattr(row, f.attname))
+            for f in row._meta.concrete_fields
+            if isinstance(getattr(row, f.attname), (*_VALUES, dict, list))
+        }
+        return cls(row.pk, row.start_time, status, loaded)  # type: ignore[attr-defined]
+
+    def narrow(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Return the rows that the run may write to: its own, while it holds it."""
+        return rows.filter(status=self.status, start_time=self.token)
+
+    def keep(self, values: list[Any]) -> list[Any]:
+        """Return what a save may write: the transition's columns, and what changed.
+
+        ``values`` are Django's triples (field, None, value). A field that the run
+        did not change is not written: others may have, meanwhile.
+        """
+        return [item for item in values if self._writes(item[0], item[2])]
+
+    def _writes(self, column: models.Field[Any, Any], value: Any) -> bool:
+        if column.attname in self.writes:
+            return True
+        if column.attname in STATE_FIELDS:
+            return False
+        # What cannot be compared for sure (files, geometries) is always written.
+        if column.attname not in self.loaded or hasattr(value, "resolve_expression"):
+            return True
+        return bool(self.loaded[column.attname] != value)

@@ -1,0 +1,428 @@
+"""The base class of tasks: a row is the task, its fields the input, its methods the steps.
+
+Compatibility facts, sections 1–3 and 6. A row runs at least once: after a crash its
+handlers run again, so they must be repeatable.
+"""
+
+import datetime
+from collections.abc import Iterable
+from typing import Any, Self
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from . import exceptions, publisher, runtime_timeouts, state, steps, task_info
+from .conf import conf
+from .fence import STATE_FIELDS, Fence
+
+
+class SimpleTask(models.Model):
+    """A task. Subclass it, give it fields and ``do_task_main``, and save rows of it."""
+
+    READY = state.READY
+    DOING = state.DOING
+    DONE = state.DONE
+    STATUS = [(READY, _("Ready")), (DOING, _("Doing")), (DONE, _("Done"))]
+
+    add_time = models.DateTimeField(auto_now_add=True, verbose_name=_("Add Time"))
+    mod_time = models.DateTimeField(auto_now=True, verbose_name=_("Modify Time"))
+    status = models.IntegerField(
+        choices=STATUS, default=READY, verbose_name=_("Status"), editable=False
+    )
+    start_time = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("Start Time"), editable=False
+    )
+    current_step = models.IntegerField(
+        null=True, blank=True, verbose_name=_("Current Step"), editable=False
+    )
+    step1_time = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("Step1 start time"), editable=False
+    )
+    step2_time = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("Step2 start time"), editable=False
+    )
+    step3_time = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("Step3 start time"), editable=False
+    )
+    done_time = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("Done Time"), editable=False
+    )
+    success = models.BooleanField(
+        null=True, verbose_name=_("Success Status"), editable=False
+    )
+    auto_reset_time = models.DateTimeField(
+        null=True,
+        blank=True,
+        verbose_name=_("Auto Reset Time"),
+        help_text=_("After which time the task should be reset."),
+        editable=False,
+    )
+
+    #: Set by the user: the steps, and the timeouts in seconds.
+    is_multi_steps = False
+    final_step = 1
+    do_task_timeout = 300
+    task_wait_timeout = 300
+
+    SIMPLE_TASK_FIELDS = [
+        "status",
+        "success",
+        "current_step_display",
+        "add_time",
+        "start_time",
+        "auto_reset_time",
+        "done_time",
+        "mod_time",
+        "step1_time",
+        "step2_time",
+        "step3_time",
+    ]
+
+    _fence: Fence | None = None
+
+    class Meta:
+        abstract = True
+
+    # -- the user's code ---------------------------------------------------------
+
+    def do_task_main(self, payload: Any = None) -> Any:
+        """Do the task: the handler of a task with one step.
+
+        ``payload`` is a dict with ``task_info`` (str) and ``step`` (int). Runs at
+        least once; raise to end the row DONE with success False.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method do_task_main(self, payload)."
+        )
+
+    def do_task_main_step1(self, payload: Any = None) -> Any:
+        """Do the first step; by default the whole task."""
+        return self.do_task_main(payload)
+
+    # -- publishing --------------------------------------------------------------
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the row, and publish it after the commit if it is new.
+
+        Never fails and never waits long because of a broker. Inside a run, writes
+        what the handler changed and nothing of the row's state; raises
+        DjangoSimpleTask2Error 2910014 if the run has lost its claim.
+        """
+        self._refuse_to_come_back()
+        created = self._state.adding or self.pk is None
+        if created and self.status == self.READY:
+            self.auto_reset_time = self._later(self.get_task_wait_timeout())
+        super().save(*args, **kwargs)
+        if created and self.status == self.READY:
+            publisher.publish_on_commit([self])
+
+    def publish(
+        self,
+        countdown: float | None = None,
+        eta: datetime.datetime | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+    ) -> Self:
+        """Send the row's message after the commit, and return the row.
+
+        ``countdown`` in seconds or ``eta`` delay it, and auto-reset with it;
+        ``priority`` (int) and ``queue`` (str) are Celery's. A row that is not READY
+        has nothing to publish: that is logged, and ``reset()`` is the remedy.
+
+        Raises ValueError for a row not saved yet, TypeError or ValueError for
+        options that Celery would refuse. A broker that fails raises nothing: auto-reset
+        publishes the row again.
+        """
+        options = publisher.check_options(countdown, eta, priority, queue)
+        _require_saved([self])
+        if self.status != self.READY:
+            publisher.logger.warning(
+                "%s is %s, not READY: not published. reset() it first.",
+                self.get_task_info(),
+                self.get_status_display(),
+            )
+            return self
+        if countdown is not None or eta is not None:
+            self._wait_until(eta or self._later(countdown or 0))
+        publisher.publish_on_commit([self], **options)
+        return self
+
+    def push_to_mq(self) -> Self:
+        """Publish the row: the old name of :meth:`publish`."""
+        return self.publish()
+
+    @classmethod
+    def publish_many(cls, rows: "Iterable[Self] | models.QuerySet[Self]") -> int:
+        """Publish the READY rows among ``rows`` with one connection; return their number.
+
+        For rows that no ``save()`` published, as of ``bulk_create``. Raises TypeError
+        for a row of another model and ValueError for one without a primary key (on
+        MySQL bulk_create leaves none: give a queryset), before any is published.
+        """
+        if isinstance(rows, models.QuerySet):
+            if not issubclass(rows.model, cls):
+                raise TypeError(f"{cls.__name__}.publish_many() got {rows.model!r}.")
+            ready = rows.filter(status=cls.READY)
+            return publisher.publish_on_commit(ready.iterator(chunk_size=1000))
+        rows = list(rows)
+        for row in rows:
+            if not isinstance(row, cls):
+                raise TypeError(f"{cls.__name__}.publish_many() got {row!r}.")
+        _require_saved(rows)
+        return publisher.publish_on_commit(r for r in rows if r.status == cls.READY)
+
+    # -- running -----------------------------------------------------------------
+
+    def do_task(
+        self, payload: dict[str, Any] | None = None, force: bool = False
+    ) -> dict[str, Any]:
+        """Run one step of the row, as a caller who drives the steps himself.
+
+        ``payload`` is what the handler receives; its ``step`` (default 1) says
+        which. ``force`` runs the row in any status. Returns ``continue_flag``,
+        ``task_info``, ``next_step`` and ``data`` (compatibility facts, section 3).
+        Raises DjangoSimpleTask2Error 2910004, 2910007–2910010 or 2910013–2910015.
+        """
+        payload = {"task_info": self.get_task_info(), "step": 1, **(payload or {})}
+        step = payload["step"]
+        steps.require_handlers(type(self), step, step)
+        using = self._state.db or "default"
+        if step == 1 or force:
+            row = state.claim(type(self), using, self.pk, force)
+        else:
+            row = state.take_step(type(self), using, self.pk, step)
+        self.__dict__.update(row.__dict__)  # what is in the database now, and the fence
+        try:
+            if step > 1 and force:
+                state.start_step(self, step)
+            data = steps.call(self, step, payload)
+            save = state.save_step if step < self.final_step else state.finish
+            save(self)
+            return steps.outcome(self, step, data)
+        finally:
+            self._fence = None
+
+    def start(self, force: bool = False, save: bool = True) -> bool:
+        """Mark the row DOING; return False if it was not READY (any, with force)."""
+        if not force and self.status != self.READY:
+            return False
+        now = timezone.now()
+        where = Fence(self.pk, self.start_time, self.READY)
+        values = self._claim_values(now)
+        values["auto_reset_time"] = self._later(self.get_do_task_timeout())
+        return self._transition(values, None if force else where, save)
+
+    def done(self, force: bool = False, save: bool = True) -> bool:
+        """Mark the row DONE; return False if it was not DOING (any, with force)."""
+        if not force and self.status != self.DOING:
+            return False
+        values = self._finish_values(timezone.now())
+        values["success"] = self.success  # who calls done() says how it ended
+        where = Fence(self.pk, self.start_time, self.DOING)
+        return self._transition(values, None if force else where, save)
+
+    def reset(self, save: bool = True) -> Self:
+        """Make the row READY again, as if it had never run, and return it.
+
+        Takes the claim from a run under way. Publish the row afterwards, or leave
+        that to auto-reset.
+        """
+        wait = self.get_task_wait_timeout()
+        self._transition(self._reset_values(timezone.now(), wait), None, save)
+        return self
+
+    @classmethod
+    def do_auto_reset(cls) -> int:
+        """Reset and publish every row whose lease is over; return their number."""
+        count = 0
+        for using in state.databases_of(cls):
+            for changed, rows in state.reset_stale(cls, using):
+                if changed:
+                    publisher.publish_on_commit(rows)
+                count += changed
+        return count
+
+    # -- the row in words --------------------------------------------------------
+
+    def get_task_info(self) -> str:
+        """Return "app.model:pk"."""
+        return task_info.text(type(self), self.pk)
+
+    def get_channel_name(self) -> str:
+        """Return the row's channel: what ``channel_field`` holds, or "default"."""
+        field = getattr(self, "channel_field", None)
+        return str((field and getattr(self, field, None)) or "default")
+
+    get_channel_name.short_description = _("Channel")  # type: ignore[attr-defined]
+
+    def channel_name(self) -> str:
+        """Return the row's channel: the name of 0.0.5."""
+        return self.get_channel_name()
+
+    def final_step_number(self) -> int:
+        """Return the number of the last step."""
+        return self.final_step
+
+    final_step_number.short_description = _("Final Step Number")  # type: ignore[attr-defined]
+
+    def current_step_display(self) -> str:
+        """Return the progress as "1/2"."""
+        return f"{self.current_step or 0}/{self.final_step}"
+
+    current_step_display.short_description = _("Current Step")  # type: ignore[attr-defined]
+
+    # -- timeouts ----------------------------------------------------------------
+
+    def get_task_wait_timeout(self) -> int:
+        """Return after how many seconds a READY row is published again.
+
+        A number in the channel's Redis key overrides the class attribute.
+        """
+        key = conf.task_wait_timeout_key_template
+        return self._at_run_time(key) or self.task_wait_timeout
+
+    def get_do_task_timeout(self) -> int:
+        """Return how many seconds the lease of a run lasts.
+
+        A number in the channel's Redis key overrides the class attribute.
+        """
+        key = conf.do_task_timeout_key_template
+        return self._at_run_time(key) or self.do_task_timeout
+
+    @classmethod
+    def get_redis_conn(cls) -> Any:
+        """Return the Redis connection of the cache that the settings name."""
+        from django_redis import get_redis_connection
+
+        return get_redis_connection(conf.redis_name)
+
+    def _at_run_time(self, template: str) -> int | None:
+        key = template.format(channel=self.get_channel_name())
+        return runtime_timeouts.look_up(key, self.get_redis_conn)
+
+    # -- what each transition writes ---------------------------------------------
+
+    @classmethod
+    def _claim_values(cls, now: datetime.datetime) -> dict[str, Any]:
+        return {
+            "status": cls.DOING,
+            "start_time": now,
+            "current_step": 1,
+            "step1_time": now,
+            "auto_reset_time": now + datetime.timedelta(seconds=cls.do_task_timeout),
+            "mod_time": now,
+        }
+
+    @classmethod
+    def _step_values(cls, step: int, now: datetime.datetime) -> dict[str, Any]:
+        values: dict[str, Any] = {"current_step": step, "mod_time": now}
+        if f"step{step}_time" in STATE_FIELDS:  # steps above 3 have no column
+            values[f"step{step}_time"] = now
+        return values
+
+    def _finish_values(self, now: datetime.datetime) -> dict[str, Any]:
+        return {
+            "status": self.DONE,
+            "success": True,
+            "done_time": now,
+            "auto_reset_time": None,
+        }
+
+    def _failure_values(
+        self, now: datetime.datetime, error: BaseException
+    ) -> dict[str, Any]:
+        return {**self._finish_values(now), "success": False}
+
+    @classmethod
+    def _reset_values(cls, now: datetime.datetime, wait: float) -> dict[str, Any]:
+        cleared: dict[str, Any] = dict.fromkeys(STATE_FIELDS)
+        return {
+            **cleared,
+            "status": cls.READY,
+            "auto_reset_time": now + datetime.timedelta(seconds=wait),
+            "mod_time": now,
+        }
+
+    # -- the fence ---------------------------------------------------------------
+
+    def _do_update(
+        self, base_qs: models.QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Update one table of the row; inside a run, behind its fence.
+
+        Django 5.2 calls it (base_qs, using, pk_val, values, …) and later versions
+        append to that.
+        """
+        fence = self._fence
+        if fence is None or fence.pk != self.pk:
+            return super()._do_update(base_qs, *args, **kwargs)  # type: ignore[misc]
+        using, pk_val, values, *rest = args
+        values = fence.keep(values)
+        if _has_state(base_qs.model):
+            # Never an UPDATE without columns: Django would not ask the database,
+            # and a child table's columns would be written unfenced.
+            values = values or [(_field(base_qs.model), None, fence.token)]
+            base_qs = fence.narrow(base_qs)
+        elif not values:
+            return True
+        updated = super()._do_update(base_qs, using, pk_val, values, *rest, **kwargs)  # type: ignore[misc]
+        if not updated:  # or Django would INSERT the row that is gone
+            raise exceptions.claim_lost(self.get_task_info())
+        return updated
+
+    def _transition(
+        self, values: dict[str, Any], where: Fence | None, save: bool
+    ) -> bool:
+        """Set values and save; False if ``where`` did not hold any more."""
+        before = {name: getattr(self, name) for name in values}
+        for name, value in values.items():
+            setattr(self, name, value)
+        if not save:
+            return True
+        if self._fence is not None or where is None or self._state.adding:
+            self.save()
+            return True
+        where.writes = STATE_FIELDS
+        self._fence = where
+        try:
+            self.save()
+        except exceptions.ClaimLost:
+            for name, value in before.items():
+                setattr(self, name, value)
+            return False
+        finally:
+            self._fence = None
+        return True
+
+    def _refuse_to_come_back(self) -> None:
+        """Refuse the INSERT of a row that its own handler has deleted."""
+        if self._fence is not None and self.pk is None and not self._state.adding:
+            name = task_info.text(type(self), self._fence.pk)
+            raise exceptions.claim_lost(name)
+
+    def _wait_until(self, eta: datetime.datetime) -> None:
+        """Keep auto-reset from publishing the row before its time."""
+        wait = datetime.timedelta(seconds=self.get_task_wait_timeout())
+        waiting = state.owned(type(self), self._state.db or "default")
+        if waiting.filter(pk=self.pk, status=self.READY).update(
+            auto_reset_time=eta + wait
+        ):
+            self.auto_reset_time = eta + wait
+
+    def _later(self, seconds: float) -> datetime.datetime:
+        return timezone.now() + datetime.timedelta(seconds=seconds)
+
+
+def _require_saved(rows: Iterable[SimpleTask]) -> None:
+    for row in rows:
+        if row.pk is None or row._state.adding:
+            raise ValueError(f"{row!r} has no row yet: save it before publishing it.")
+
+
+def _has_state(model: type[models.Model]) -> bool:
+    return any(f.attname == "status" for f in model._meta.local_concrete_fields)
+
+
+def _field(model: type[models.Model]) -> Any:
+    return model._meta.get_field("start_time")

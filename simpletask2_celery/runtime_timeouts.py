@@ -1,0 +1,97 @@
+"""Timeouts that an operator sets at run time, in Redis keys per channel.
+
+Compatibility facts, section 6. A Redis that is down, silent or absent must never
+hold up a save: every look is bounded, remembered for some seconds, and given up
+for longer after a failure; the model's own timeout then holds.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED = 5.0  # seconds an answer is used without asking again
+GIVEN_UP = 30.0  # seconds without asking after a failure
+_LIMITS = {
+    "socket_timeout": 0.2,
+    "socket_connect_timeout": 0.2,
+    "retry": Retry(NoBackoff(), 0),
+}
+
+_answers: dict[str, tuple[float, int | None]] = {}
+_clients: WeakKeyDictionary[Any, redis.Redis] = WeakKeyDictionary()
+_given_up_until = 0.0
+
+
+def look_up(key: str, connect: Callable[[], Any]) -> int | None:
+    """Return the seconds stored under ``key``, or None where there are none.
+
+    ``connect`` returns the project's Redis connection.
+    """
+    now = time.monotonic()
+    until, seconds = _answers.get(key, (0.0, None))
+    if now < until:
+        return seconds
+    seconds = _ask(key, connect)
+    _answers[key] = (now + REMEMBERED, seconds)
+    return seconds
+
+
+def forget() -> None:
+    """Forget every answer and every failure."""
+    global _given_up_until
+    _given_up_until = 0.0
+    _answers.clear()
+
+
+def _ask(key: str, connect: Callable[[], Any]) -> int | None:
+    global _given_up_until
+    if time.monotonic() < _given_up_until:
+        return None
+    try:
+        stored = _bounded(connect()).get(key)
+    except NotImplementedError:  # the cache of that alias is not a django-redis one
+        _given_up_until = time.monotonic() + GIVEN_UP
+        return None
+    except Exception as error:
+        _given_up_until = time.monotonic() + GIVEN_UP
+        logger.info(
+            "No run-time timeouts from Redis for %d s, the models' own hold: %s",
+            GIVEN_UP,
+            type(error).__name__,
+        )
+        return None
+    return _seconds(key, stored)
+
+
+def _seconds(key: str, stored: Any) -> int | None:
+    if not stored:
+        return None
+    try:
+        seconds = int(stored)
+    except ValueError:
+        seconds = 0
+    if seconds <= 0:
+        logger.warning("Redis key %s must hold a number of seconds above 0.", key)
+        return None
+    return seconds
+
+
+def _bounded(connection: Any) -> Any:
+    """Return a client to the same server that gives up early."""
+    pool = connection.connection_pool
+    if type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
+        return connection  # Sentinel or the user's own: its own timeouts hold
+    if pool not in _clients:
+        kwargs = {**pool.connection_kwargs, **_LIMITS}
+        _clients[pool] = redis.Redis(
+            connection_pool=redis.ConnectionPool(pool.connection_class, **kwargs)
+        )
+    return _clients[pool]

@@ -1,0 +1,245 @@
+"""The transitions of a row, each one UPDATE whose WHERE says what must still be true.
+
+Claim, step, finish, failure and reset. What a transition writes comes from one
+method of the model each (``_claim_values`` …); when it may be written is decided
+here. Handlers run at least once: after a crash a row is reset and runs again.
+"""
+
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import DatabaseError, connections, models, router
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from . import exceptions, task_info
+from .fence import Fence
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+READY, DOING, DONE = 10, 20, 30
+PAGE = 1000  # rows of one UPDATE of a reset; no lock is held longer than that
+
+
+def claim(
+    model: "type[SimpleTask]", using: str, pk: Any, force: bool = False
+) -> "SimpleTask":
+    """Claim the row and load it: of any number of callers, one gets it.
+
+    Raises DjangoSimpleTask2Error 2910004, 2910008, 2910013 or 2910015 for the
+    others (compatibility facts, section 5); with ``force``, only 2910004.
+    """
+    now = timezone.now()
+    waiting = Q() if force else Q(status=READY)
+    claimed = owned(model, using).filter(waiting, pk=pk)
+    if not claimed.update(**model._claim_values(now)):
+        raise why_not(model, using, pk)
+    row = model._base_manager.using(using).filter(pk=pk).first()
+    if row is None:
+        raise exceptions.error(
+            exceptions.ROW_GONE, task_info=task_info.text(model, pk)
+        )
+    if not _is_token(row.start_time, now):  # reset and claimed again, since
+        raise exceptions.error(exceptions.CLAIMED, task_info=row.get_task_info())
+    row._fence = Fence.around(row, DOING)
+    _correct_lease(row, now)
+    return row
+
+
+def take_step(
+    model: "type[SimpleTask]", using: str, pk: Any, step: int
+) -> "SimpleTask":
+    """Start step ``step`` > 1 of a row that no claim travels with, and load it.
+
+    Raises 2910013 where that step runs or has run, 2910014 where the row has been
+    reset since (compatibility facts, section 3).
+    """
+    now = timezone.now()
+    before = owned(model, using).filter(pk=pk, status=DOING, current_step=step - 1)
+    if not before.update(**model._step_values(step, now)):
+        raise _why_no_step(model, using, pk, step)
+    row = model._base_manager.using(using).get(pk=pk)
+    row._fence = Fence.around(row, DOING)
+    return row
+
+
+def start_step(row: "SimpleTask", step: int) -> None:
+    """Write that ``step`` starts, and what the handler before it changed."""
+    _write(row, row._step_values(step, timezone.now()), exceptions.STEP_NOT_SAVED)
+
+
+def save_step(row: "SimpleTask") -> None:
+    """Write what the handler changed, before the time that a proxy step takes."""
+    _write(row, {}, exceptions.STEP_NOT_SAVED)
+
+
+def finish(row: "SimpleTask") -> None:
+    """Write that the run succeeded. Raises 2910010 where it has lost its claim."""
+    _write(row, row._finish_values(timezone.now()), exceptions.FINISH_NOT_SAVED)
+
+
+def fail(row: "SimpleTask", error: BaseException) -> None:
+    """Write that a handler raised. Raises 2910010 where the claim is lost."""
+    values = row._failure_values(timezone.now(), error)
+    _write(row, values, exceptions.FINISH_NOT_SAVED)
+
+
+def reset_pages(
+    rows: "models.QuerySet[SimpleTask]", still: Q
+) -> "Iterator[tuple[int, list[SimpleTask]]]":
+    """Reset rows a page at a time; yield (number reset, rows to publish) of each.
+
+    ``still`` is what must be true of a row, and the UPDATE of a page asks it again:
+    a row that finished meanwhile is left alone. It may be among those to publish,
+    which does nothing to it.
+    """
+    model, using = rows.model, rows.db
+    rows = rows.filter(still).order_by("pk")
+    page = list(rows[:PAGE])
+    while page:
+        now = timezone.now()
+        by_wait: dict[int, list[SimpleTask]] = {}
+        for row in page:
+            by_wait.setdefault(row.get_task_wait_timeout(), []).append(row)
+        for wait, group in by_wait.items():
+            mine = owned(model, using).filter(still, pk__in=[row.pk for row in group])
+            yield mine.update(**model._reset_values(now, wait)), group
+        page = list(rows.filter(pk__gt=page[-1].pk)[:PAGE])
+
+
+def reset_stale(
+    model: "type[SimpleTask]", using: str
+) -> "Iterator[tuple[int, list[SimpleTask]]]":
+    """Reset the rows whose lease is over, and READY rows that never had one."""
+    rows = model._base_manager.using(using).all()
+    for heir in _heirs(model):  # a row of an heir runs the heir's handlers
+        heirs_rows = heir._base_manager.using(using).filter(pk=OuterRef("pk"))
+        rows = rows.filter(~Exists(heirs_rows))
+    return reset_pages(rows, stale(timezone.now()))
+
+
+def stale(now: datetime.datetime) -> Q:
+    """Return what is true of a row to reset (compatibility facts, section 3)."""
+    over = Q(auto_reset_time__lt=now) & ~Q(status=DONE)
+    return over | Q(status=READY, auto_reset_time=None)
+
+
+def databases_of(model: type[models.Model]) -> list[str]:
+    """Return the aliases of the databases that hold rows of the model."""
+    home = router.db_for_write(model)
+    return [home] + [
+        alias
+        for alias in connections
+        if alias != home
+        and router.allow_migrate_model(alias, model)
+        and not connections[alias].settings_dict["TEST"].get("MIRROR")
+        and _has_table(alias, model)
+    ]
+
+
+def owned(model: type[models.Model], using: str) -> models.QuerySet[Any]:
+    """Return all rows of the table that has the state columns.
+
+    With multi-table inheritance that is a parent's. Django updates a parent's
+    columns in two queries, first the keys and then the rows: too late for a WHERE.
+    """
+    owner = model._meta.get_field("status").model
+    return owner._base_manager.using(using)
+
+
+def why_not(
+    model: type[models.Model], using: str, pk: Any
+) -> exceptions.DjangoSimpleTask2Error:
+    """Return the error that says why a row cannot be claimed."""
+    name = task_info.text(model, pk)
+    found = owned(model, using).filter(pk=pk).values("status", "auto_reset_time")
+    row = found.first()
+    if row is None:
+        return exceptions.error(exceptions.ROW_GONE, task_info=name)
+    if row["status"] == DONE:
+        return exceptions.error(exceptions.ALREADY_DONE, task_info=name)
+    over = row["auto_reset_time"] and row["auto_reset_time"] < timezone.now()
+    if row["status"] == DOING and over:
+        return exceptions.error(exceptions.NOT_READY, task_info=name, status="DOING")
+    return exceptions.error(exceptions.CLAIMED, task_info=name)
+
+
+def _why_no_step(
+    model: type[models.Model], using: str, pk: Any, step: int
+) -> exceptions.DjangoSimpleTask2Error:
+    found = owned(model, using).filter(pk=pk).values("status", "current_step")
+    row = found.first()
+    if row is None or row["status"] == DONE:
+        return why_not(model, using, pk)
+    if row["status"] == DOING and (row["current_step"] or 0) >= step:
+        name = task_info.text(model, pk)
+        return exceptions.error(exceptions.CLAIMED, task_info=name)
+    return exceptions.claim_lost(task_info.text(model, pk))
+
+
+def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
+    """Save the row with the values of a transition, behind its fence."""
+    with writing(row, values):
+        try:
+            row.save()
+        except exceptions.ClaimLost:
+            raise exceptions.claim_lost(row.get_task_info(), code) from None
+        except DatabaseError as error:
+            raise exceptions.error(
+                code, task_info=row.get_task_info(), error=error
+            ) from error
+
+
+@contextmanager
+def writing(row: "SimpleTask", values: dict[str, Any]) -> Iterator[None]:
+    """Set the values of a transition, and let the saves inside write them."""
+    fence = row._fence
+    assert fence is not None
+    for name, value in values.items():
+        setattr(row, name, value)
+    fence.writes = frozenset(values)
+    try:
+        yield
+    finally:
+        fence.writes = frozenset()
+
+
+def _correct_lease(row: "SimpleTask", now: datetime.datetime) -> None:
+    """Give the row a lease of its own length, where it is not its model's.
+
+    The claim comes before the load, so it cannot know the row's channel.
+    """
+    timeout = row.get_do_task_timeout()
+    if timeout != type(row).do_task_timeout and row._fence is not None:
+        lease = now + datetime.timedelta(seconds=timeout)
+        mine = row._fence.narrow(owned(type(row), str(row._state.db)))
+        mine.filter(pk=row.pk).update(auto_reset_time=lease)
+        row.auto_reset_time = lease
+
+
+def _is_token(stored: datetime.datetime | None, written: datetime.datetime) -> bool:
+    """Tell whether ``stored`` is ``written``, perhaps rounded to whole seconds.
+
+    Columns that an old MySQL schema made have no fractions of a second.
+    """
+    if stored is None or stored == written:
+        return stored == written
+    return stored.microsecond == 0 and abs((stored - written).total_seconds()) <= 1
+
+
+def _heirs(model: "type[SimpleTask]") -> "list[type[SimpleTask]]":
+    return [
+        heir
+        for heir in apps.get_models()
+        if model in heir._meta.parents and not heir._meta.proxy
+    ]
+
+
+def _has_table(alias: str, model: type[models.Model]) -> bool:
+    with connections[alias].cursor() as cursor:
+        tables = connections[alias].introspection.get_table_list(cursor)
+    return model._meta.db_table.casefold() in {t.name.casefold() for t in tables}

@@ -1,0 +1,75 @@
+"""Call the handler of one step: the user's code, and what it may answer."""
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import async_to_sync
+
+from . import exceptions, state
+
+if TYPE_CHECKING:
+    from .models import SimpleTask
+
+
+def handler_name(step: int) -> str:
+    """Return the name of the method that handles a step."""
+    return f"do_task_main_step{step}"
+
+
+def require_handlers(model: "type[SimpleTask]", first: int, last: int) -> None:
+    """Raise 2910007 where a step has no handler; the row is left as it is."""
+    for step in range(first, last + 1):
+        if not callable(getattr(model, handler_name(step), None)):
+            raise exceptions.error(
+                exceptions.NO_HANDLER,
+                model=model._meta.label_lower,
+                handler=handler_name(step),
+            )
+
+
+def call(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
+    """Run the handler of a step, sync or async, and return what it returned.
+
+    Raises 2910009 with the handler's exception as its cause, after the row was
+    written DONE and unsuccessful; 2910014 where a save of the handler's own found
+    the claim lost.
+    """
+    try:
+        answer = getattr(row, handler_name(step))(payload)
+        if inspect.isawaitable(answer):
+            answer = async_to_sync(_awaited)(answer)
+        return answer
+    except exceptions.ClaimLost:
+        raise
+    except Exception as error:
+        raise _failed(row, step, error) from error
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+def _failed(
+    row: "SimpleTask", step: int, error: Exception
+) -> exceptions.DjangoSimpleTask2Error:
+    text = f"{type(error).__name__}: {error}"
+    try:
+        state.fail(row, error)
+    except exceptions.DjangoSimpleTask2Error as unsaved:
+        text += f"; and also: {unsaved.message}"
+    return exceptions.error(
+        exceptions.HANDLER_FAILED,
+        task_info=row.get_task_info(),
+        handler=handler_name(step),
+        error=text,
+    )
+
+
+def outcome(row: "SimpleTask", step: int, data: Any) -> dict[str, Any]:
+    """Return what a step's caller gets (compatibility facts, section 3)."""
+    return {
+        "continue_flag": step < row.final_step,
+        "task_info": row.get_task_info(),
+        "next_step": step + 1,
+        "data": data,
+    }

@@ -1,0 +1,119 @@
+"""The two Celery tasks: run one row, and reset the rows whose lease is over."""
+
+import json
+import logging
+from typing import Any
+
+from celery import Task, shared_task
+from django.db import DataError, connections
+
+from . import auto_reset, exceptions, executor, publisher, responses, task_info
+from .conf import conf
+from .exceptions import DjangoSimpleTask2Error
+from .models import SimpleTask
+
+logger = logging.getLogger(__name__)
+
+#: What is wrong with a message: answered and acknowledged, for no row is meant.
+_BAD_MESSAGE = frozenset(
+    {
+        exceptions.BAD_TASK_INFO,
+        exceptions.NO_SUCH_MODEL,
+        exceptions.TASK_INFO_MISSING,
+    }
+)
+
+
+# Late acknowledgement, but no redelivery after a worker's death: recovery rests on the
+# lease, and a message that takes its worker down must not come back at once.
+@shared_task(
+    bind=True,
+    name=publisher.DO_TASK,
+    acks_late=True,
+    reject_on_worker_lost=False,
+    ignore_result=True,
+)
+def do_task(
+    self: "Task[Any, Any]",
+    app_label: Any = None,
+    model: Any = None,
+    id: Any = None,  # noqa: A002  the name is part of the message
+    using: Any = None,
+    **later: Any,
+) -> dict[str, Any]:
+    """Run the row named by ``app_label``, ``model``, ``id`` and ``using``.
+
+    Returns the envelope of the compatibility facts, section 8. Where there is nothing
+    to do, or the message names no row, it says so; a failed run raises
+    DjangoSimpleTask2Error, so that Celery and error trackers see it. ``later`` is what
+    messages of later versions may carry.
+    """
+    _check_connections(self)
+    name = f"{app_label}.{model}:{id!r}"
+    try:
+        task_model, database, pk = _named_row(app_label, model, id, using)
+        name = task_info.text(task_model, pk)
+        result = executor.run(task_model, database, pk)
+    except DjangoSimpleTask2Error as error:
+        return _answer(name, error)
+    logger.debug("%s: done", name)
+    return responses.success(_storable(self, result))
+
+
+@shared_task(
+    name=auto_reset.TASK,
+    # On the task as well: django-celery-beat's scheduler drops an entry's options.
+    expires=conf.auto_reset_interval * 0.9,
+)
+def do_auto_reset() -> dict[str, int]:
+    """Reset and publish the rows whose lease is over; return {"app.model": number}."""
+    return auto_reset.run()
+
+
+def _named_row(
+    app_label: Any, model: Any, pk: Any, using: Any
+) -> tuple[type[SimpleTask], str, Any]:
+    found = task_info.resolve_model(app_label, model, SimpleTask)
+    assert issubclass(found, SimpleTask)
+    database = task_info.resolve_using(using)
+    key = task_info.resolve_id(found, pk)
+    try:
+        found._base_manager.using(database).filter(pk=key).query.sql_with_params()
+    except (ValueError, TypeError, OverflowError, DataError):
+        name = task_info.text(found, repr(pk))
+        raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=name) from None
+    return found, database, key
+
+
+def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
+    if error.code in exceptions.NOTHING_TO_DO:
+        logger.info("%s: nothing to do: %s", name, error)
+    elif error.code in _BAD_MESSAGE:
+        logger.error("%s: message refused: %s", name, error)
+    else:
+        raise error
+    return responses.failure(error)
+
+
+def _check_connections(task: "Task[Any, Any]") -> None:
+    """Close the database connections that have died since the last task.
+
+    With CELERY_DB_REUSE_MAX nobody else does. Django's own CONN_MAX_AGE of 0 means
+    "until the end of the request": there Celery's setting decides.
+    """
+    if task.request.is_eager:
+        return
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred or connection.settings_dict["CONN_MAX_AGE"] != 0:
+            connection.close_if_unusable_or_obsolete()
+
+
+def _storable(task: "Task[Any, Any]", result: dict[str, Any]) -> dict[str, Any]:
+    """Make sure that a handler's odd return value does not fail a finished row."""
+    if task.request.ignore_result:
+        return result
+    try:
+        json.dumps(result["data"])
+    except (TypeError, ValueError, RecursionError):
+        return {**result, "data": repr(result["data"])}
+    return result
