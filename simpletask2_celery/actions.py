@@ -6,8 +6,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext as translate
+from django.utils.translation import gettext_lazy as _
 
 from . import executor, publisher, state
 
@@ -44,9 +44,7 @@ def force_do_selected_tasks(
     _each(modeladmin, request, queryset, run)
 
 
-@admin.action(
-    permissions=["change"], description=_("Force to mark selected tasks done")
-)
+@admin.action(permissions=["change"], description=_("Force to mark selected tasks done"))
 def mark_selected_tasks_done(
     modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]
 ) -> None:
@@ -58,9 +56,7 @@ def mark_selected_tasks_done(
     _each(modeladmin, request, queryset, mark)
 
 
-def _each(
-    modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any], act: Any
-) -> None:
+def _each(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any], act: Any) -> None:
     ok = failed = 0
     for row in queryset:
         try:

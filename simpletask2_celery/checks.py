@@ -25,7 +25,7 @@ def handlers(**kwargs: Any) -> Messages:
         checks.Error(
             f"{model.__name__} has final_step = {model.final_step!r} "
             f"but no method {steps.handler_name(step)}.",
-            hint=f"Add {steps.handler_name(step)}(self, payload=None), or lower final_step.",
+            hint=f"Add {steps.handler_name(step)}(self, payload), or lower final_step.",
             obj=model,
             id="simpletask2_celery.E001",
         )
@@ -91,9 +91,7 @@ def visibility_timeout(**kwargs: Any) -> Messages:
     if connection.transport_cls not in ("redis", "rediss", "sentinel", "sqs"):
         return []
     default = 1800 if connection.transport_cls == "sqs" else 3600
-    seconds = current_app.conf.broker_transport_options.get(
-        "visibility_timeout", default
-    )
+    seconds = current_app.conf.broker_transport_options.get("visibility_timeout", default)
     return [
         checks.Warning(
             f"{model.__name__} has do_task_timeout = {model.do_task_timeout} s, but "

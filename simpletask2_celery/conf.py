@@ -13,7 +13,7 @@ class Setting(Generic[T]):
     """One optional setting: its default, its type and what else must hold."""
 
     def __init__(self, default: T, takes: str, template: bool = False) -> None:
-        self.default = default
+        self.default: T = default
         self.takes = takes
         self.template = template
 
@@ -75,9 +75,7 @@ class Conf:
         "a str with {channel}",
         template=True,
     )
-    queue_template = Setting(
-        "simpletask2.{channel}", "a str with {channel}", template=True
-    )
+    queue_template = Setting("simpletask2.{channel}", "a str with {channel}", template=True)
     proxy_timeout = Setting(30.0, "a number of seconds above 0")
     proxy_max_size = Setting(10 * 1024 * 1024, "a number of bytes above 0 (int)")
     do_auto_reset = Setting(True, "True or False")

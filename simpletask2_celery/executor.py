@@ -17,6 +17,7 @@ def run(
     steps.require_handlers(model, 1, model.final_step)
     row = state.claim(model, using, pk, force)
     payload: dict[str, Any] = {}
+    data: Any = None
     for step in range(1, row.final_step + 1):
         if step > 1:
             payload = _between(row, data)

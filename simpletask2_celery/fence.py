@@ -51,7 +51,7 @@ class Fence:
     """
 
     pk: Any
-    token: datetime.datetime
+    token: datetime.datetime | None
     status: int
     loaded: dict[str, Any] = field(default_factory=dict)
     writes: frozenset[str] = frozenset()
@@ -78,7 +78,7 @@ class Fence:
         """
         return [item for item in values if self._writes(item[0], item[2])]
 
-    def _writes(self, column: models.Field[Any, Any], value: Any) -> bool:
+    def _writes(self, column: "models.Field[Any, Any]", value: Any) -> bool:
         if column.attname in self.writes:
             return True
         if column.attname in STATE_FIELDS:

@@ -346,9 +346,7 @@ class SimpleTask(models.Model):
 
     # -- the fence ---------------------------------------------------------------
 
-    def _do_update(
-        self, base_qs: models.QuerySet[Any], *args: Any, **kwargs: Any
-    ) -> Any:
+    def _do_update(self, base_qs: models.QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
         """Update one table of the row; inside a run, behind its fence.
 
         Django 5.2 calls it (base_qs, using, pk_val, values, …) and later versions
@@ -356,7 +354,7 @@ class SimpleTask(models.Model):
         """
         fence = self._fence
         if fence is None or fence.pk != self.pk:
-            return super()._do_update(base_qs, *args, **kwargs)  # type: ignore[misc]
+            return super()._do_update(base_qs, *args, **kwargs)
         using, pk_val, values, *rest = args
         values = fence.keep(values)
         if _has_state(base_qs.model):
@@ -366,14 +364,12 @@ class SimpleTask(models.Model):
             base_qs = fence.narrow(base_qs)
         elif not values:
             return True
-        updated = super()._do_update(base_qs, using, pk_val, values, *rest, **kwargs)  # type: ignore[misc]
+        updated = super()._do_update(base_qs, using, pk_val, values, *rest, **kwargs)
         if not updated:  # or Django would INSERT the row that is gone
             raise exceptions.claim_lost(self.get_task_info())
         return updated
 
-    def _transition(
-        self, values: dict[str, Any], where: Fence | None, save: bool
-    ) -> bool:
+    def _transition(self, values: dict[str, Any], where: Fence | None, save: bool) -> bool:
         """Set values and save; False if ``where`` did not hold any more."""
         before = {name: getattr(self, name) for name in values}
         for name, value in values.items():
@@ -405,9 +401,7 @@ class SimpleTask(models.Model):
         """Keep auto-reset from publishing the row before its time."""
         wait = datetime.timedelta(seconds=self.get_task_wait_timeout())
         waiting = state.owned(type(self), self._state.db or "default")
-        if waiting.filter(pk=self.pk, status=self.READY).update(
-            auto_reset_time=eta + wait
-        ):
+        if waiting.filter(pk=self.pk, status=self.READY).update(auto_reset_time=eta + wait):
             self.auto_reset_time = eta + wait
 
     def _later(self, seconds: float) -> datetime.datetime:

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-import kombu
 from celery import current_app
 from django.db import models, router, transaction
+from kombu.connection import Connection
 from kombu.exceptions import LimitExceeded, OperationalError
-from kombu.pools import ProducerPool, producers
+from kombu.pools import ProducerPool
 
 from . import task_info
 from .conf import conf
@@ -41,7 +41,6 @@ _LIMITS: dict[str, Any] = {
 
 _pools: dict[Any, ProducerPool] = {}
 _broken_until = 0.0
-os.register_at_fork(after_in_child=_pools.clear)
 
 
 def publish_on_commit(rows: Iterable[models.Model], **options: Any) -> int:
@@ -108,7 +107,7 @@ def _on_commit(
 
 def _send(messages: list[tuple[dict[str, Any], str]], options: dict[str, Any]) -> None:
     if current_app.conf.task_always_eager:
-        for kwargs, channel in messages:
+        for kwargs, _ in messages:
             current_app.signature(DO_TASK, kwargs=kwargs).apply_async(**options)
         return
     if time.monotonic() < _broken_until:
@@ -123,7 +122,7 @@ def _send(messages: list[tuple[dict[str, Any], str]], options: dict[str, Any]) -
 
 
 def _send_batch(
-    connection: kombu.Connection,
+    connection: Connection,
     messages: list[tuple[dict[str, Any], str]],
     options: dict[str, Any],
 ) -> None:
@@ -149,22 +148,24 @@ def _queue_of(channel: str, kwargs: dict[str, Any]) -> dict[str, str]:
     return {"queue": conf.queue_template.format(channel=channel)}
 
 
-def _bounded_connection() -> kombu.Connection:
-    return current_app.connection_for_write(
+def _bounded_connection() -> Connection:
+    connection: Connection = current_app.connection_for_write(
         connect_timeout=1, transport_options=_LIMITS
     )
+    return connection
 
 
-def _pool(connection: kombu.Connection) -> ProducerPool:
-    # Keyed by kombu itself: the same server and limits give the same pool.
-    key = connection.as_uri(include_password=True)
+def _pool(connection: Connection) -> ProducerPool:
+    # Of this process: a socket shared with the parent of a fork would mix answers.
+    key = os.getpid(), connection.as_uri(include_password=True)
     if key not in _pools:
-        _pools[key] = producers[connection]
+        limit = current_app.conf.broker_pool_limit or 10
+        _pools[key] = ProducerPool(connection.Pool(limit), limit=limit)
     return _pools[key]
 
 
 def _break_circuit(
-    connection: kombu.Connection, messages: list[Any], error: BaseException
+    connection: Connection, messages: list[Any], error: BaseException
 ) -> None:
     global _broken_until
     _broken_until = time.monotonic() + BREAK

@@ -40,9 +40,7 @@ def claim(
         raise why_not(model, using, pk)
     row = model._base_manager.using(using).filter(pk=pk).first()
     if row is None:
-        raise exceptions.error(
-            exceptions.ROW_GONE, task_info=task_info.text(model, pk)
-        )
+        raise exceptions.error(exceptions.ROW_GONE, task_info=task_info.text(model, pk))
     if not _is_token(row.start_time, now):  # reset and claimed again, since
         raise exceptions.error(exceptions.CLAIMED, task_info=row.get_task_info())
     row._fence = Fence.around(row, DOING)
@@ -50,9 +48,7 @@ def claim(
     return row
 
 
-def take_step(
-    model: "type[SimpleTask]", using: str, pk: Any, step: int
-) -> "SimpleTask":
+def take_step(model: "type[SimpleTask]", using: str, pk: Any, step: int) -> "SimpleTask":
     """Start step ``step`` > 1 of a row that no claim travels with, and load it.
 
     Raises 2910013 where that step runs or has run, 2910014 where the row has been
@@ -235,7 +231,7 @@ def _heirs(model: "type[SimpleTask]") -> "list[type[SimpleTask]]":
     return [
         heir
         for heir in apps.get_models()
-        if model in heir._meta.parents and not heir._meta.proxy
+        if issubclass(heir, model) and model in heir._meta.parents and not heir._meta.proxy
     ]
 
 

@@ -16,6 +16,7 @@ from django.core.management import BaseCommand, CommandError, call_command
 from django.utils import timezone
 
 LIMIT = 60  # seconds
+MANAGE = str(Path(__file__).parents[4] / "manage.py")
 
 
 class Command(BaseCommand):
@@ -34,7 +35,7 @@ class Command(BaseCommand):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         environ = {**os.environ, "DEMO_DIR": str(folder)}
         environ["DEMO_REDIS_URL"] = broker(stack, folder)
-        command = [sys.executable, sys.argv[0], "demo", *(["--keep"] if keep else [])]
+        command = [sys.executable, MANAGE, "demo", *(["--keep"] if keep else [])]
         try:
             code = subprocess.call(command, env=environ)
         except KeyboardInterrupt:
@@ -48,7 +49,7 @@ class Command(BaseCommand):
 
         call_command("migrate", verbosity=0)
         port = free_port()
-        manage = [sys.executable, sys.argv[0]]
+        manage = [sys.executable, MANAGE]
         celery = [sys.executable, "-m", "celery", "-A", "shop"]
         start(stack, "web", [*manage, "runserver", "--noreload", f"127.0.0.1:{port}"])
         start(stack, "worker", [*celery, "worker", "-c", "2", "-l", "INFO"])
@@ -67,11 +68,14 @@ class Command(BaseCommand):
 
         rows = [*HelloTask.objects.order_by("pk"), *WorldTask.objects.all()]
         began = time.monotonic()
+        journeys = {row.get_task_info(): [] for row in rows}
         with Live(refresh_per_second=8) as live:
             while True:
+                now = time.monotonic() - began
                 for row in rows:
                     row.refresh_from_db()
-                live.update(table(rows, began))
+                    note(journeys[row.get_task_info()], row, now)
+                live.update(table(rows, journeys, now))
                 if all(row.status == row.DONE for row in rows):
                     break
                 if time.monotonic() - began > LIMIT:
@@ -81,7 +85,8 @@ class Command(BaseCommand):
                         + "\n"
                         + (settings.VAR / "worker.log").read_text()[-3000:]
                     )
-                time.sleep(0.1)
+                time.sleep(0.05)
+        print()
         if failed := [row.get_task_info() for row in rows if not row.success]:
             raise CommandError(f"DONE, but failed: {', '.join(failed)}")
         self.stdout.write(self.style.SUCCESS(f"All {len(rows)} rows are DONE."))
@@ -126,9 +131,8 @@ def broker(stack, folder):
 
 def start(stack, name, command):
     log = stack.enter_context((settings.VAR / f"{name}.log").open("w"))
-    here = Path(sys.argv[0]).resolve().parent
     process = subprocess.Popen(
-        command, cwd=here, stdout=log, stderr=log, start_new_session=True
+        command, cwd=Path(MANAGE).parent, stdout=log, stderr=log, start_new_session=True
     )
     stack.callback(stop, process)
 
@@ -157,19 +161,28 @@ def wait_for_port(port):
     raise CommandError(f"nothing answers on port {port}")
 
 
-def table(rows, began):
+def note(journey, row, now):
+    place = row.get_status_display()
+    if row.status == row.DOING:
+        place += f" {row.current_step_display()}"
+    if row.status == row.DONE and row.step2_time:
+        seconds = (row.step2_time - row.step1_time).total_seconds()
+        journey.append((now, f"step 2 {seconds * 1000:.0f} ms after step 1"))
+    if not journey or journey[-1][1] != place:
+        journey.append((now, place))
+
+
+def table(rows, journeys, now):
     from rich.table import Table
 
-    view = Table(title=f"{time.monotonic() - began:.1f} s")
-    for title in ("row", "what", "status", "step", "success"):
-        view.add_column(title)
+    view = Table(title=f"{now:.1f} s")
+    for title in ("row", "what", "journey", "success"):
+        view.add_column(title, overflow="fold")
     for row in rows:
-        what = getattr(row, "name", None) or row.url
         view.add_row(
             row.get_task_info(),
-            what,
-            row.get_status_display(),
-            row.current_step_display(),
+            getattr(row, "name", None) or f"proxy step to {row.url}",
+            " → ".join(f"{place} {at:.1f}s" for at, place in journeys[row.get_task_info()]),
             str(row.success),
         )
     return view
