@@ -55,6 +55,11 @@ MESSAGES = {
 }
 
 
+_CLAIM_LOST = _(
+    "the run has lost its claim: the row was reset, claimed again, done or deleted"
+)
+
+
 class DjangoSimpleTask2Error(RuntimeError):
     """An error with a code of the original's error table.
 
@@ -90,5 +95,6 @@ def error(code: int, **details: object) -> DjangoSimpleTask2Error:
 
 def claim_lost(task_info: str, code: int = STEP_NOT_SAVED) -> ClaimLost:
     """Build the error of a write that found its claim gone."""
-    reason = "the run has lost its claim: the row was reset, claimed again or deleted"
-    return ClaimLost(code, str(MESSAGES[code]).format(task_info=task_info, error=reason))
+    return ClaimLost(
+        code, str(MESSAGES[code]).format(task_info=task_info, error=_CLAIM_LOST)
+    )
