@@ -1,0 +1,58 @@
+"""What the tests' handlers do. A test adds more to this module while it runs."""
+
+import os
+import time
+from pathlib import Path
+
+
+def nothing(row, payload):
+    return None
+
+
+def fail(row, payload):
+    raise ValueError("as told")
+
+
+def write_ledger(row, payload):
+    from .models import Ledger
+
+    Ledger.objects.using(row._state.db).create(
+        job=row.get_task_info(), process=str(os.getpid())
+    )
+
+
+def slow(row, payload):
+    write_ledger(row, payload)
+    time.sleep(0.05)
+
+
+def die_once(row, payload):
+    """Take the worker's child down, the first time."""
+    mark = Path(os.environ["TEST_FOLDER"], f"died-{row.get_task_info()}")
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), 9)
+    write_ledger(row, payload)
+
+
+def held(row, payload):
+    """Say that the run is under way, and go on only when told to."""
+    folder = Path(os.environ["TEST_FOLDER"])
+    name = row.get_task_info()
+    Path(folder, f"running-{name}").touch()
+    end = time.monotonic() + 60
+    while not Path(folder, f"go-on-{name}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def held_and_saves(row, payload):
+    held(row, payload)
+    row.note = "written by a run that lost its claim"
+    row.save()
+
+
+def proxied(row, payload):
+    row.note += "|".join(str(payload.get(k)) for k in ("step", "proxied_status")) + ";"
+    if payload["step"] == 1:
+        return {"proxy": {"method": "GET", "url": row.url}}

@@ -1,0 +1,91 @@
+"""Tasks whose handlers do what a test says: a callable here, or a name of one."""
+
+import uuid
+
+from django.db import models
+
+from simpletask2_celery.models import SimpleTask
+
+from . import handlers
+
+
+class Job(SimpleTask):
+    """One step, ``handlers.<what>``."""
+
+    what = models.CharField(max_length=64, default="nothing")
+    note = models.CharField(max_length=200, default="")
+    other = models.IntegerField(default=0)
+
+    def do_task_main(self, payload):
+        return getattr(handlers, self.what)(self, payload)
+
+
+class Steps(SimpleTask):
+    """Four steps, one more than there are columns."""
+
+    what = models.CharField(max_length=64, default="nothing")
+    note = models.TextField(default="")
+    url = models.CharField(max_length=200, default="")
+
+    is_multi_steps = True
+    final_step = 4
+
+    def do_task_main_step1(self, payload=None):
+        return getattr(handlers, self.what)(self, payload)
+
+    do_task_main_step2 = do_task_main_step1
+    do_task_main_step3 = do_task_main_step1
+    do_task_main_step4 = do_task_main_step1
+
+
+class AsyncJob(SimpleTask):
+    note = models.CharField(max_length=200, default="")
+
+    async def do_task_main(self, payload):
+        self.note = "awaited"
+        await self.asave()
+        return self.note
+
+
+class ChannelJob(SimpleTask):
+    topic = models.CharField(max_length=64, default="")
+    channel_field = "topic"
+
+    def do_task_main(self, payload):
+        return self.topic
+
+
+class UuidJob(SimpleTask):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+
+    def do_task_main(self, payload):
+        return str(self.pk)
+
+
+class CodeJob(SimpleTask):
+    code = models.CharField(max_length=40, primary_key=True)
+
+    def do_task_main(self, payload):
+        return self.code
+
+
+class PairJob(SimpleTask):
+    pk = models.CompositePrimaryKey("tenant", "number")
+    tenant = models.IntegerField()
+    number = models.IntegerField()
+
+    def do_task_main(self, payload):
+        return [self.tenant, self.number]
+
+
+class ChildJob(Job):
+    """Multi-table inheritance: the state columns are the parent's."""
+
+    extra = models.CharField(max_length=200, default="")
+
+
+class Ledger(models.Model):
+    """Who ran what: a line for each run of a handler."""
+
+    job = models.CharField(max_length=100)
+    process = models.CharField(max_length=100)

@@ -1,0 +1,89 @@
+import os
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+FOLDER = Path(os.environ["TEST_FOLDER"])
+RUN = os.environ["TEST_RUN"].replace("-", "_")
+CHILD = "TEST_CHILD" in os.environ  # a process that a test has started
+
+
+def server(url):
+    parts = urlsplit(url)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    mysql = parts.scheme.startswith("mysql")
+    if mysql:
+        import pymysql
+
+        pymysql.version_info = (2, 2, 1, "final", 0)  # what Django asks of mysqlclient
+        pymysql.install_as_MySQLdb()
+    name = parts.path.strip("/")
+    return {
+        "ENGINE": f"django.db.backends.{'mysql' if mysql else 'postgresql'}",
+        "NAME": RUN if CHILD else name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname or query.get("host", ""),
+        "PORT": parts.port or "",
+        "TEST": {"NAME": RUN},
+        "OPTIONS": {"isolation_level": "read committed"} if mysql else {},
+    }
+
+
+SECRET_KEY = "tests"
+USE_TZ = True
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": FOLDER / "test.sqlite3",
+        "TEST": {"NAME": FOLDER / "test.sqlite3"},
+        "OPTIONS": {
+            "timeout": 30,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL",
+        },
+    },
+    "server": server(os.environ["TEST_DATABASE_URL"]),
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "simpletask2_celery",
+    "tests.project.jobs",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "tests.project.urls"
+STATIC_URL = "static/"
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": os.environ["TEST_REDIS_URL"],
+    }
+}
+CELERY_BROKER_URL = os.environ.get("CHILD_BROKER_URL") or os.environ["TEST_BROKER_URL"]
+CELERY_TASK_DEFAULT_QUEUE = RUN
+CELERY_DB_REUSE_MAX = 100000
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+DJANGO_SIMPLETASK2_QUEUE_TEMPLATE = f"{RUN}.{{channel}}"
+DJANGO_SIMPLETASK2_AUTO_RESET_INTERVAL = 1.0
