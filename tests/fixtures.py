@@ -28,8 +28,15 @@ def fresh():
     queued()
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "using" in item.fixturenames:
+            both = pytest.mark.django_db(transaction=True, databases=ALIASES)
+            item.add_marker(both)
+
+
 @pytest.fixture(params=ALIASES)
-def using(request, transactional_db):
+def using(request):
     """Run the test on SQLite and on a database server."""
     return request.param
 

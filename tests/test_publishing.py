@@ -12,6 +12,11 @@ from tests.fixtures import messages, queued
 from tests.project.jobs.models import ChannelJob, ChildJob, CodeJob, Job, PairJob, UuidJob
 
 
+def rebuild_router():
+    current_app.amqp.flush_routes()
+    current_app.amqp.router = current_app.amqp.Router()
+
+
 def expected(row, key=None):
     using = {} if row._state.db == "default" else {"using": row._state.db}
     key = row.pk if key is None else key
@@ -157,7 +162,7 @@ def test_the_users_routes_come_first(using):
     run = current_app.conf.task_default_queue
     routes = current_app.conf.task_routes
     current_app.conf.task_routes = {"simpletask2_celery.*": {"queue": f"{run}.routed"}}
-    current_app.amqp.router = current_app.amqp.Router()
+    rebuild_router()
     try:
         ChannelJob.objects.using(using).create(topic="mail")
         Job.objects.using(using).create()
@@ -165,7 +170,7 @@ def test_the_users_routes_come_first(using):
         assert queued() == queued("mail") == []
     finally:
         current_app.conf.task_routes = routes
-        current_app.amqp.router = current_app.amqp.Router()
+        rebuild_router()
 
 
 def test_eager_mode_runs_the_row_in_save(using):

@@ -1,5 +1,7 @@
 """The state machine: compatibility facts, sections 2, 3 and 5."""
 
+import datetime
+
 import pytest
 from django.utils import timezone
 
@@ -124,7 +126,8 @@ def test_a_failing_handler_ends_the_row(using):
 )
 def test_why_a_row_cannot_be_claimed(using, before, code):
     row = make(Job, using)
-    lease = timezone.now() + timezone.timedelta(seconds=before.pop("lease", 0))
+    before = dict(before)
+    lease = timezone.now() + datetime.timedelta(seconds=before.pop("lease", 0))
     Job.objects.using(using).filter(pk=row.pk).update(auto_reset_time=lease, **before)
     assert code_of(run, row) == code
     envelope = tasks.do_task(**message_of(row))
@@ -303,7 +306,7 @@ def test_a_step_posted_twice_or_out_of_order_runs_once(using):
 @pytest.mark.parametrize("status", [Job.READY, Job.DOING, Job.DONE])
 def test_force_runs_a_row_in_any_status(using, status):
     row = make(Job, using)
-    lease = timezone.now() + timezone.timedelta(seconds=60)
+    lease = timezone.now() + datetime.timedelta(seconds=60)
     Job.objects.using(using).filter(pk=row.pk).update(
         status=status, auto_reset_time=lease
     )
