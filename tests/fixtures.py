@@ -25,7 +25,8 @@ def fresh():
     publisher._broken_until = 0.0
     yield
     publisher._broken_until = 0.0
-    queued()
+    for channel in (None, "mail", "a", "routed"):
+        queued(channel)
 
 
 def pytest_collection_modifyitems(items):
