@@ -6,7 +6,6 @@ fence keeps the first run from writing.
 """
 
 import logging
-from typing import Any
 
 from celery import Celery, _state
 from django.apps import apps
@@ -54,14 +53,15 @@ def schedule() -> None:
 
 
 def _add_entry(app: Celery) -> None:
+    # Changed in place, as Celery's own add_periodic_task does: an assignment would hide
+    # behind a schedule from Django's settings.
     existing = app.conf.beat_schedule
     if not conf.do_auto_reset or ENTRY in existing:
         return
     interval = conf.auto_reset_interval
-    entry: dict[str, Any] = {
+    existing[ENTRY] = {
         "task": TASK,
         "schedule": interval,
         # While no worker runs, resets must not pile up.
         "options": {"expires": interval * 0.9},
     }
-    app.conf.beat_schedule = {ENTRY: entry, **existing}

@@ -9,6 +9,7 @@ import difflib
 import inspect
 import logging
 import os
+import re
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -116,15 +117,14 @@ def _public_url(url: Any) -> str:
 
 
 def _without_secrets(reason: str, request: Any) -> str:
-    """Cut the query and the password of the URL out of an error's text."""
+    """Cut queries and the password of the URL out of an error's text."""
     if isinstance(request, dict):
         url = str(request.get("url"))
         reason = reason.replace(url, _public_url(url))
         try:
-            parts = urlsplit(url)
+            password = urlsplit(url).password
         except ValueError:
-            return reason
-        for secret in (parts.query, parts.password):
-            if secret:
-                reason = reason.replace(secret, "***")
-    return reason
+            password = None
+        if password:
+            reason = reason.replace(password, "***")
+    return re.sub(r"\?\S+", "?***", reason)  # of the URL, and what params added to it

@@ -5,7 +5,8 @@ import logging
 from typing import Any
 
 from celery import Task, shared_task
-from django.db import DataError, connections
+from django.core.exceptions import EmptyResultSet
+from django.db import connections
 
 from . import auto_reset, exceptions, executor, publisher, responses, task_info
 from .conf import conf
@@ -79,7 +80,7 @@ def _named_row(
     key = task_info.resolve_id(found, pk)
     try:
         found._base_manager.using(database).filter(pk=key).query.sql_with_params()
-    except (ValueError, TypeError, OverflowError, DataError):
+    except (ValueError, TypeError, OverflowError, EmptyResultSet):
         name = task_info.text(found, repr(pk))
         raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=name) from None
     return found, database, key

@@ -307,9 +307,7 @@ def test_a_step_posted_twice_or_out_of_order_runs_once(using):
 def test_force_runs_a_row_in_any_status(using, status):
     row = make(Job, using)
     lease = timezone.now() + datetime.timedelta(seconds=60)
-    Job.objects.using(using).filter(pk=row.pk).update(
-        status=status, auto_reset_time=lease
-    )
+    Job.objects.using(using).filter(pk=row.pk).update(status=status, auto_reset_time=lease)
     row.do_task(force=True)
     row.refresh_from_db()
     assert (row.status, row.success) == (Job.DONE, True)
