@@ -1,18 +1,23 @@
 """Every setting of the package, read when it is used: nothing else reads them."""
 
+from string import Formatter
 from typing import Generic, TypeVar, overload
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "DJANGO_SIMPLETASK2_"
+_NONE: frozenset[str] = frozenset()
+_CHANNEL = frozenset({"channel"})
 T = TypeVar("T", str, int, float, bool)
 
 
 class Setting(Generic[T]):
     """One optional setting: its default, its type and what else must hold."""
 
-    def __init__(self, default: T, takes: str, template: bool = False) -> None:
+    def __init__(
+        self, default: T, takes: str, template: frozenset[str] = frozenset()
+    ) -> None:
         self.default: T = default
         self.takes = takes
         self.template = template
@@ -53,12 +58,13 @@ class Setting(Generic[T]):
     def _formats(self, value: str) -> bool:
         if not self.template:
             return True
-        # A template without its placeholder would send every channel to one place.
-        fields = {"channel": "\0c", "app_label": "a", "model_name": "m", "task_id": "i"}
         try:
-            return any(mark in value.format(**fields) for mark in ("\0c", "i"))
-        except (KeyError, IndexError, ValueError):
+            parsed = list(Formatter().parse(value))
+        except ValueError:
             return False
+        names = {name for _, name, _, _ in parsed if name is not None}
+        # Without its placeholder a template would send every channel to one place.
+        return bool(names) and names <= self.template
 
 
 class Conf:
@@ -68,14 +74,16 @@ class Conf:
     task_wait_timeout_key_template = Setting(
         "django-simpletask2:task-wait-timeout:{channel}",
         "a str with {channel}",
-        template=True,
+        template=_CHANNEL,
     )
     do_task_timeout_key_template = Setting(
         "django-simpletask2:do-task-timeout:{channel}",
         "a str with {channel}",
-        template=True,
+        template=_CHANNEL,
     )
-    queue_template = Setting("simpletask2.{channel}", "a str with {channel}", template=True)
+    queue_template = Setting(
+        "simpletask2.{channel}", "a str with {channel}", template=_CHANNEL
+    )
     proxy_timeout = Setting(30.0, "a number of seconds above 0")
     proxy_max_size = Setting(10 * 1024 * 1024, "a number of bytes above 0 (int)")
     do_auto_reset = Setting(True, "True or False")
@@ -85,7 +93,7 @@ class Conf:
     # A project may keep them; their types are checked.
     task_pull_timeout = Setting(5, "a number of seconds above 0 (int)")
     channel_name_template = Setting(
-        "django-simpletask2:channels:{channel}", "a str with {channel}", template=True
+        "django-simpletask2:channels:{channel}", "a str with {channel}", template=_CHANNEL
     )
     channel_name_strip_regex = Setting(
         "^django-simpletask2:channels:(?P<channel>.*)$", "a regular expression (str)"
@@ -93,12 +101,12 @@ class Conf:
     channel_flags_template = Setting(
         "django-simpletask2:channel-flags:{channel}",
         "a str with {channel}",
-        template=True,
+        template=_CHANNEL,
     )
     task_lock_name_template = Setting(
         "django-simpletask2:locks:{app_label}.{model_name}:{task_id}",
         "a str with {app_label}, {model_name} and {task_id}",
-        template=True,
+        template=frozenset({"app_label", "model_name", "task_id"}),
     )
     aclkey = Setting("", "a str")
 
