@@ -1,5 +1,6 @@
 """Tasks whose handlers do what a test says: a callable here, or a name of one."""
 
+import os
 import uuid
 
 from django.db import models
@@ -15,6 +16,9 @@ class Job(SimpleTask):
     what = models.CharField(max_length=64, default="nothing")
     note = models.CharField(max_length=200, default="")
     other = models.IntegerField(default=0)
+
+    do_task_timeout = int(os.environ.get("TEST_LEASE", 300))
+    task_wait_timeout = int(os.environ.get("TEST_LEASE", 300))
 
     def do_task_main(self, payload):
         return getattr(handlers, self.what)(self, payload)
