@@ -362,8 +362,6 @@ class SimpleTask(models.Model):
             # and a child table's columns would be written unfenced.
             values = values or [(_field(base_qs.model), None, fence.token)]
             base_qs = fence.narrow(base_qs)
-        elif not values:
-            return True
         updated = super()._do_update(base_qs, using, pk_val, values, *rest, **kwargs)
         if not updated:  # or Django would INSERT the row that is gone
             raise exceptions.claim_lost(self.get_task_info())
