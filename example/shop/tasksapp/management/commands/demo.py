@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -36,11 +37,14 @@ class Command(BaseCommand):
         environ = {**os.environ, "DEMO_DIR": str(folder)}
         environ["DEMO_REDIS_URL"] = broker(stack, folder)
         command = [sys.executable, MANAGE, "demo", *(["--keep"] if keep else [])]
-        try:
-            code = subprocess.call(command, env=environ)
-        except KeyboardInterrupt:
-            code = 130
-        sys.exit(code)
+        # In a session of its own: Ctrl-C comes to it once, from here, and it tidies up.
+        process = subprocess.Popen(command, env=environ, start_new_session=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        while True:
+            try:
+                sys.exit(process.wait())
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
 
     def run_rows(self, stack, keep):
         from rich.live import Live
