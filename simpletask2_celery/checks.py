@@ -25,14 +25,15 @@ def handlers(**kwargs: Any) -> Messages:
         checks.Error(
             f"{model.__name__} has final_step = {model.final_step!r} "
             f"but no method {steps.handler_name(step)}.",
-            hint=f"Add {steps.handler_name(step)}(self, payload), or lower final_step.",
+            hint=f"Add {steps.handler_name(step)}(self, payload=None) (do_task_main will do "
+            "for step 1), or lower final_step.",
             obj=model,
             id="simpletask2_celery.E001",
         )
         for model in auto_reset.task_models()
         if isinstance(model.final_step, int)
         for step in range(1, model.final_step + 1)
-        if not callable(getattr(model, steps.handler_name(step), None))
+        if not model._has_handler(step)
     ]
 
 

@@ -100,6 +100,13 @@ class SimpleTask(models.Model):
         """Do the first step; by default the whole task."""
         return self.do_task_main(payload)
 
+    @classmethod
+    def _has_handler(cls, step: int) -> bool:
+        handler = getattr(cls, steps.handler_name(step), None)
+        if handler is SimpleTask.do_task_main_step1:  # which needs the user's method
+            return cls.do_task_main is not SimpleTask.do_task_main
+        return callable(handler)
+
     # -- publishing --------------------------------------------------------------
 
     def save(self, *args: Any, **kwargs: Any) -> None:

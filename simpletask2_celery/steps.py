@@ -19,7 +19,7 @@ def handler_name(step: int) -> str:
 def require_handlers(model: "type[SimpleTask]", first: int, last: int) -> None:
     """Raise 2910007 where a step has no handler; the row is left as it is."""
     for step in range(first, last + 1):
-        if not callable(getattr(model, handler_name(step), None)):
+        if not model._has_handler(step):
             raise exceptions.error(
                 exceptions.NO_HANDLER,
                 model=model._meta.label_lower,

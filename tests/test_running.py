@@ -155,6 +155,16 @@ def test_a_missing_handler_leaves_the_row_as_it_is(using, monkeypatch):
     assert row.status == Steps.READY
 
 
+def test_a_task_without_do_task_main_is_left_as_it_is(using, monkeypatch):
+    row = make(Job, using)
+    monkeypatch.delattr(Job, "do_task_main")
+    assert code_of(run, row) == 2910007
+    row.refresh_from_db()
+    assert row.status == Job.READY
+    with pytest.raises(NotImplementedError, match="Job needs a method do_task_main"):
+        row.do_task_main({})
+
+
 def test_async_handlers(using):
     row = make(AsyncJob, using)
     assert run(row)["data"] == "awaited"
