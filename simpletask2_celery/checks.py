@@ -25,8 +25,8 @@ def handlers(**kwargs: Any) -> Messages:
         checks.Error(
             f"{model.__name__} has final_step = {model.final_step!r} "
             f"but no method {steps.handler_name(step)}.",
-            hint=f"Add {steps.handler_name(step)}(self, payload=None) (do_task_main will do "
-            "for step 1), or lower final_step.",
+            hint=f"Add {steps.handler_name(step)}(self, payload=None) (for step 1 "
+            "do_task_main will do), or lower final_step.",
             obj=model,
             id="simpletask2_celery.E001",
         )
