@@ -14,6 +14,7 @@ from kombu.exceptions import ChannelError
 
 ROOT = Path(__file__).parent.parent
 ALIASES = ["default", "server"]
+CHANNELS = [None, "mail", "a", "routed"]
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def fresh():
     publisher._broken_until = 0.0
     yield
     publisher._broken_until = 0.0
-    for channel in (None, "mail", "a", "routed"):
+    for channel in CHANNELS:
         queued(channel)
 
 
@@ -42,6 +43,18 @@ def using(request):
     return request.param
 
 
+def pytest_sessionfinish():
+    """Leave no queue behind on a broker that others use, too."""
+    with current_app.connection_for_write() as connection:
+        for channel in CHANNELS:
+            connection.default_channel.queue_delete(queue_name(channel))
+
+
+def queue_name(channel):
+    run = current_app.conf.task_default_queue
+    return f"{run}.{channel}" if channel else run
+
+
 def queued(channel=None):
     """Take and return the kwargs of the messages in a channel's queue."""
     return [kwargs for kwargs, _ in messages(channel)]
@@ -49,10 +62,9 @@ def queued(channel=None):
 
 def messages(channel=None):
     """Take and return (kwargs, message) of all in a channel's queue."""
-    run = current_app.conf.task_default_queue
     taken = []
     with current_app.connection_for_write() as connection:
-        name = f"{run}.{channel}" if channel else run
+        name = queue_name(channel)
         try:
             while message := connection.default_channel.basic_get(name, no_ack=True):
                 body = message if hasattr(message, "payload") else None
