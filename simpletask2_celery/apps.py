@@ -12,7 +12,13 @@ class SimpleTask2CeleryConfig(AppConfig):
 
     def ready(self) -> None:
         """Wire the package to Celery, once the models are loaded."""
-        from . import auto_reset, checks, tasks  # noqa: F401  registers the tasks
+        from . import (
+            auto_reset,
+            checks,
+            legacy_channels,
+            tasks,  # noqa: F401  registers them
+        )
 
         checks.register()
         auto_reset.schedule()
+        legacy_channels.run_in_workers()

@@ -1,7 +1,7 @@
 """Every setting of the package, read when it is used: nothing else reads them."""
 
 from string import Formatter
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -9,18 +9,29 @@ from django.core.exceptions import ImproperlyConfigured
 PREFIX = "DJANGO_SIMPLETASK2_"
 _NONE: frozenset[str] = frozenset()
 _CHANNEL = frozenset({"channel"})
-T = TypeVar("T", str, int, float, bool)
+T = TypeVar("T", str, int, float, bool, tuple[str, ...])
 
 
 class Setting(Generic[T]):
-    """One optional setting: its default, its type and what else must hold."""
+    """One optional setting: its default, its type and what else must hold.
+
+    ``template`` are the placeholders of a template, ``choices`` the values of a
+    setting that has few, ``fallback`` a setting of Django that holds the default.
+    """
 
     def __init__(
-        self, default: T, takes: str, template: frozenset[str] = frozenset()
+        self,
+        default: T,
+        takes: str,
+        template: frozenset[str] = frozenset(),
+        choices: tuple[str, ...] = (),
+        fallback: str | None = None,
     ) -> None:
         self.default: T = default
         self.takes = takes
         self.template = template
+        self.choices = choices
+        self.fallback = fallback
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = PREFIX + name.upper()
@@ -32,7 +43,8 @@ class Setting(Generic[T]):
     def __get__(self, instance: object, owner: type) -> "Setting[T] | T":
         if instance is None:
             return self
-        value: T = getattr(settings, self.name, self.default)
+        default = getattr(settings, self.fallback) if self.fallback else self.default
+        value: T = getattr(settings, self.name, default)
         if problem := self.problem_with(value):
             raise ImproperlyConfigured(problem)
         return value
@@ -46,6 +58,12 @@ class Setting(Generic[T]):
     def _accepts(self, value: object) -> bool:
         if isinstance(self.default, bool):
             return isinstance(value, bool)
+        if isinstance(self.default, tuple):
+            return isinstance(value, (list, tuple)) and all(
+                isinstance(name, str) and name for name in value
+            )
+        if self.choices:
+            return value in self.choices
         if isinstance(self.default, str):
             return isinstance(value, str) and self._formats(value)
         numbers = (int, float) if isinstance(self.default, float) else int
@@ -84,36 +102,40 @@ class Conf:
     queue_template = Setting(
         "simpletask2.{channel}", "a str with {channel}", template=_CHANNEL
     )
-    proxy_timeout = Setting(30.0, "a number of seconds above 0")
-    proxy_max_size = Setting(10 * 1024 * 1024, "a number of bytes above 0 (int)")
-    do_auto_reset = Setting(True, "True or False")
-    auto_reset_interval = Setting(60.0, "a number of seconds above 0")
-
-    # Settings of the original that Celery's way of driving rows has no use for.
-    # A project may keep them; their types are checked.
-    task_pull_timeout = Setting(5, "a number of seconds above 0 (int)")
+    publish_to = Setting(
+        "celery", '"celery", "redis" or "both"', choices=("celery", "redis", "both")
+    )
+    legacy_channels = Setting[tuple[str, ...]]((), "a list of channels (str)")
     channel_name_template = Setting(
         "django-simpletask2:channels:{channel}", "a str with {channel}", template=_CHANNEL
-    )
-    channel_name_strip_regex = Setting(
-        "^django-simpletask2:channels:(?P<channel>.*)$", "a regular expression (str)"
     )
     channel_flags_template = Setting(
         "django-simpletask2:channel-flags:{channel}",
         "a str with {channel}",
         template=_CHANNEL,
     )
+    proxy_timeout = Setting(30.0, "a number of seconds above 0")
+    proxy_max_size = Setting(10 * 1024 * 1024, "a number of bytes above 0 (int)")
+    do_auto_reset = Setting(True, "True or False")
+    auto_reset_interval = Setting(60.0, "a number of seconds above 0")
+    aclkey = Setting("", "a str", fallback="SECRET_KEY")
+    task_pull_timeout = Setting(5, "a number of seconds above 0 (int)")
+
+    # Settings of the original that this way of driving rows has no use for.
+    # A project may keep them; their types are checked.
+    channel_name_strip_regex = Setting(
+        "^django-simpletask2:channels:(?P<channel>.*)$", "a regular expression (str)"
+    )
     task_lock_name_template = Setting(
         "django-simpletask2:locks:{app_label}.{model_name}:{task_id}",
         "a str with {app_label}, {model_name} and {task_id}",
         template=frozenset({"app_label", "model_name", "task_id"}),
     )
-    aclkey = Setting("", "a str")
 
 
 conf = Conf()
 
 
-def all_settings() -> list[Setting[str] | Setting[int] | Setting[float] | Setting[bool]]:
+def all_settings() -> list[Setting[Any]]:
     """Return every setting, in the order of the class above."""
     return [item for item in vars(Conf).values() if isinstance(item, Setting)]

@@ -88,9 +88,13 @@ class ClaimLost(DjangoSimpleTask2Error):
     """A run wrote to a row whose claim it no longer holds; nothing was changed."""
 
 
-def error(code: int, **details: object) -> DjangoSimpleTask2Error:
-    """Build the error of ``code``; ``details`` fill in its sentence."""
-    return DjangoSimpleTask2Error(code, str(MESSAGES[code]).format(**details))
+def error(code: int, reason: str = "", **details: object) -> DjangoSimpleTask2Error:
+    """Build the error of ``code``; ``details`` fill in its sentence.
+
+    ``reason``, a sentence of its own, follows it.
+    """
+    sentence = str(MESSAGES[code]).format(**details)
+    return DjangoSimpleTask2Error(code, f"{sentence} {reason}".strip())
 
 
 def claim_lost(task_info: str, code: int = STEP_NOT_SAVED) -> ClaimLost:

@@ -193,7 +193,7 @@ class SimpleTask(models.Model):
         """
         payload = {"task_info": self.get_task_info(), "step": 1, **(payload or {})}
         step = payload["step"]
-        steps.require_handlers(type(self), step, step)
+        steps.require_step(self, step)
         using = self._state.db or "default"
         if step == 1 or force:
             row = state.claim(type(self), using, self.pk, force)

@@ -1,8 +1,9 @@
-"""Publish rows: after the commit of their database, one Celery message each.
+"""Publish rows: after the commit of their database, one message each.
 
 A message carries the row's name and nothing else, so a lost, doubled or late one
 does nothing. Publishing therefore never raises and never waits long: what could not
-be sent is found by auto-reset.
+be sent is found by auto-reset. ``DJANGO_SIMPLETASK2_PUBLISH_TO`` says whether the
+messages go to Celery, to the original's Redis lists or to both.
 """
 
 import itertools
@@ -11,7 +12,7 @@ import os
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import current_app
 from django.db import models, router, transaction
@@ -19,7 +20,7 @@ from kombu.connection import Connection
 from kombu.exceptions import LimitExceeded, OperationalError
 from kombu.pools import ProducerPool
 
-from . import task_info
+from . import redis_lists, task_info
 from .conf import conf
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,40 @@ _LIMITS: dict[str, Any] = {
 }
 
 _pools: dict[Any, ProducerPool] = {}
-_broken_until = 0.0
+
+
+class Message(NamedTuple):
+    """What is sent of a row: the kwargs of the task, the channel, "app.model:pk".
+
+    The name is None where it would be another row's: it tells no database.
+    """
+
+    kwargs: dict[str, Any]
+    channel: str
+    name: str | None
+
+
+class Breaker:
+    """A circuit breaker: after a failure nothing is tried for ``BREAK`` seconds."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def is_open(self) -> bool:
+        """Tell whether the last failure is too young to try again."""
+        return time.monotonic() < self._until
+
+    def open(self) -> None:
+        """Note a failure."""
+        self._until = time.monotonic() + BREAK
+
+    def close(self) -> None:
+        """Forget the failure."""
+        self._until = 0.0
+
+
+celery_breaker = Breaker()
+lists_breaker = Breaker()
 
 
 def publish_on_commit(rows: Iterable[models.Model], **options: Any) -> int:
@@ -53,14 +87,19 @@ def publish_on_commit(rows: Iterable[models.Model], **options: Any) -> int:
     rows = iter(rows)
     while page := list(itertools.islice(rows, BATCH)):
         count += len(page)
-        by_database: dict[str, list[tuple[dict[str, Any], str]]] = {}
+        by_database: dict[str, list[Message]] = {}
         for row in page:
             using = row._state.db or router.db_for_write(type(row), instance=row)
-            message = task_info.message(row), row.get_channel_name()  # type: ignore[attr-defined]
-            by_database.setdefault(using, []).append(message)
+            by_database.setdefault(using, []).append(_message(row))
         for using, messages in by_database.items():
             _on_commit(using, messages, options)
     return count
+
+
+def _message(row: Any) -> Message:
+    nameable = row._state.db in (None, router.db_for_write(type(row)))
+    name = row.get_task_info() if nameable else None
+    return Message(task_info.message(row), row.get_channel_name(), name)
 
 
 def check_options(
@@ -72,7 +111,8 @@ def check_options(
     """Return the options that were given.
 
     Raises TypeError or ValueError for what Celery could only refuse after the
-    commit, when nobody is left to be told.
+    commit, when nobody is left to be told, and for options where only the Redis
+    lists are published to: they have none.
     """
     if countdown is not None and eta is not None:
         raise ValueError("publish() takes countdown or eta, not both.")
@@ -91,12 +131,16 @@ def check_options(
     if queue is not None and not (isinstance(queue, str) and queue):
         raise TypeError(f"queue must be the name of a queue, not {queue!r}.")
     given = {"countdown": countdown, "eta": eta, "priority": priority, "queue": queue}
-    return {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in given.items() if value is not None}
+    if options and conf.publish_to == "redis":
+        raise ValueError(
+            f"publish() takes {' and '.join(options)} only where rows go to Celery: "
+            'set DJANGO_SIMPLETASK2_PUBLISH_TO to "celery" or "both".'
+        )
+    return options
 
 
-def _on_commit(
-    using: str, messages: list[tuple[dict[str, Any], str]], options: dict[str, Any]
-) -> None:
+def _on_commit(using: str, messages: list[Message], options: dict[str, Any]) -> None:
     # A named function with its own arguments: Django 5.2's robust path asks for
     # __qualname__, and a lambda in a loop would publish the last page only.
     def publish_messages() -> None:
@@ -105,30 +149,59 @@ def _on_commit(
     transaction.on_commit(publish_messages, using=using, robust=True)
 
 
-def _send(messages: list[tuple[dict[str, Any], str]], options: dict[str, Any]) -> None:
+def _send(messages: list[Message], options: dict[str, Any]) -> None:
+    target = conf.publish_to
+    if target != "celery" and not options:  # which the lists cannot keep
+        _push_to_lists(messages)
+    if target != "redis":
+        send_to_celery(messages, options)
+
+
+def _push_to_lists(messages: list[Message]) -> None:
+    if lists_breaker.is_open():
+        logger.debug("Redis failed lately: %d rows left to auto-reset.", len(messages))
+        return
+    entries = [(m.channel, m.name) for m in messages if m.name is not None]
+    if len(entries) < len(messages):
+        logger.error(
+            "%d rows are not in the database that their model is written to: an entry "
+            "of a Redis list cannot name them. They are not pushed.",
+            len(messages) - len(entries),
+        )
+    try:
+        redis_lists.push(entries)
+    except Exception as error:  # whatever it is, the rows are saved
+        lists_breaker.open()
+        _say_failed("Redis", type(error).__name__, messages)
+
+
+def send_to_celery(messages: list[Message], options: dict[str, Any]) -> bool:
+    """Send messages now; return False if the broker failed, now or a moment ago."""
     if current_app.conf.task_always_eager:
-        for kwargs, _ in messages:
-            current_app.signature(DO_TASK, kwargs=kwargs).apply_async(**options)
-        return
-    if time.monotonic() < _broken_until:
+        for message in messages:
+            task = current_app.signature(DO_TASK, kwargs=message.kwargs)
+            task.apply_async(**options)
+        return True
+    if celery_breaker.is_open():
         logger.debug("Broker failed lately: %d rows left to auto-reset.", len(messages))
-        return
+        return False
     connection = _bounded_connection()
     broken = connection.connection_errors + connection.channel_errors
     try:
         _send_batch(connection, messages, options)
     except (OperationalError, LimitExceeded, OSError, *broken) as error:
-        _break_circuit(connection, messages, error)
+        celery_breaker.open()
+        _say_failed(f"Broker {connection.as_uri()}", error, messages)
+        return False
+    return True
 
 
 def _send_batch(
-    connection: Connection,
-    messages: list[tuple[dict[str, Any], str]],
-    options: dict[str, Any],
+    connection: Connection, messages: list[Message], options: dict[str, Any]
 ) -> None:
     with _pool(connection).acquire(block=True, timeout=0.5) as producer:
         with producer.batch(max_size=BATCH):
-            for kwargs, channel in messages:
+            for kwargs, channel, _ in messages:
                 current_app.signature(DO_TASK, kwargs=kwargs).apply_async(
                     producer=producer,
                     retry=True,
@@ -164,15 +237,11 @@ def _pool(connection: Connection) -> ProducerPool:
     return _pools[key]
 
 
-def _break_circuit(
-    connection: Connection, messages: list[Any], error: BaseException
-) -> None:
-    global _broken_until
-    _broken_until = time.monotonic() + BREAK
+def _say_failed(what: str, error: object, messages: list[Message]) -> None:
     logger.warning(
-        "Broker %s failed (%s): %d rows not published, nor others for %d s; "
+        "%s failed (%s): %d rows not published, nor others for %d s; "
         "auto-reset will find them.",
-        connection.as_uri(),
+        what,
         error,
         len(messages),
         BREAK,

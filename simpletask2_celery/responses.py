@@ -1,6 +1,9 @@
 """The envelope that every answer comes in (compatibility facts, section 8)."""
 
+import json
 from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
 
 from .exceptions import DjangoSimpleTask2Error
 
@@ -17,3 +20,23 @@ def failure(error: DjangoSimpleTask2Error) -> dict[str, Any]:
         "result": None,
         "error": {"code": error.code, "message": error.message},
     }
+
+
+def storable(result: dict[str, Any]) -> dict[str, Any]:
+    """Put what a handler returned into JSON's types; odd things become their repr().
+
+    A finished row must not fail for what its handler returned.
+    """
+    data = result["data"]
+    try:
+        data = json.loads(json.dumps(data, cls=DjangoJSONEncoder))
+    except (TypeError, ValueError, RecursionError):
+        data = _in_words(data)
+    return {**result, "data": data}
+
+
+def _in_words(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # of the handler's own class, or an int of 5,000 digits
+        return object.__repr__(value)

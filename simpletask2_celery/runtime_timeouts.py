@@ -9,24 +9,16 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from . import redis_connection
 
 logger = logging.getLogger(__name__)
 
 REMEMBERED = 5.0  # seconds an answer is used without asking again
 GIVEN_UP = 30.0  # seconds without asking after a failure
-_LIMITS = {
-    "socket_timeout": 0.2,
-    "socket_connect_timeout": 0.2,
-    "retry": Retry(NoBackoff(), 0),
-}
+WAIT = 0.2  # seconds of an operation
 
 _answers: dict[str, tuple[float, int | None]] = {}
-_clients: WeakKeyDictionary[Any, redis.Redis] = WeakKeyDictionary()
 _given_up_until = 0.0
 
 
@@ -56,7 +48,7 @@ def _ask(key: str, connect: Callable[[], Any]) -> int | None:
     if time.monotonic() < _given_up_until:
         return None
     try:
-        stored = _bounded(connect()).get(key)
+        stored = redis_connection.bounded(connect(), WAIT).get(key)
     except NotImplementedError:  # the cache of that alias is not a django-redis one
         _given_up_until = time.monotonic() + GIVEN_UP
         return None
@@ -82,16 +74,3 @@ def _seconds(key: str, stored: Any) -> int | None:
         logger.warning("Redis key %s must hold a number of seconds above 0.", key)
         return None
     return seconds
-
-
-def _bounded(connection: Any) -> Any:
-    """Return a client to the same server that gives up early."""
-    pool = connection.connection_pool
-    if type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
-        return connection  # Sentinel or the user's own: its own timeouts hold
-    if pool not in _clients:
-        kwargs = {**pool.connection_kwargs, **_LIMITS}
-        _clients[pool] = redis.Redis(
-            connection_pool=redis.ConnectionPool(pool.connection_class, **kwargs)
-        )
-    return _clients[pool]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 READY, DOING, DONE = 10, 20, 30
 PAGE = 1000  # rows of one UPDATE of a reset; no lock is held longer than that
+RESERVED = 10.0  # seconds that a row handed out over HTTP is handed to nobody else
 
 
 def claim(
@@ -46,6 +47,27 @@ def claim(
     row._fence = Fence.around(row, DOING)
     _correct_lease(row, now)
     return row
+
+
+def unreserved(model: "type[SimpleTask]", using: str) -> "models.QuerySet[SimpleTask]":
+    """Return the READY rows that nobody has reserved."""
+    return _own_rows(model, using).filter(_free(), status=READY)
+
+
+def reserve(model: "type[SimpleTask]", using: str, pk: Any) -> bool:
+    """Reserve a READY row for one caller, who is about to claim it; False if it is not.
+
+    For ten seconds no other caller gets it. A READY row has no ``start_time``
+    otherwise, so that the column can hold the time of the reservation: any claim
+    and any reset writes over it, and no claim minds it.
+    """
+    waiting = owned(model, using).filter(_free(), pk=pk, status=READY)
+    return bool(waiting.update(start_time=timezone.now()))
+
+
+def _free() -> Q:
+    over = timezone.now() - datetime.timedelta(seconds=RESERVED)
+    return Q(start_time=None) | Q(start_time__lt=over)
 
 
 def take_step(model: "type[SimpleTask]", using: str, pk: Any, step: int) -> "SimpleTask":
@@ -111,11 +133,7 @@ def reset_stale(
     model: "type[SimpleTask]", using: str
 ) -> "Iterator[tuple[int, list[SimpleTask]]]":
     """Reset the rows whose lease is over, and READY rows that never had one."""
-    rows = model._base_manager.using(using).all()
-    for heir in _heirs(model):  # a row of an heir runs the heir's handlers
-        heirs_rows = heir._base_manager.using(using).filter(pk=OuterRef("pk"))
-        rows = rows.filter(~Exists(heirs_rows))
-    return reset_pages(rows, stale(timezone.now()))
+    return reset_pages(_own_rows(model, using), stale(timezone.now()))
 
 
 def stale(now: datetime.datetime) -> Q:
@@ -225,6 +243,15 @@ def _is_token(stored: datetime.datetime | None, written: datetime.datetime) -> b
     if stored is None or stored == written:
         return stored == written
     return stored.microsecond == 0 and abs((stored - written).total_seconds()) <= 1
+
+
+def _own_rows(model: "type[SimpleTask]", using: str) -> "models.QuerySet[SimpleTask]":
+    """Return the model's rows but for its heirs', which run the heirs' handlers."""
+    rows = model._base_manager.using(using).all()
+    for heir in _heirs(model):
+        heirs_rows = heir._base_manager.using(using).filter(pk=OuterRef("pk"))
+        rows = rows.filter(~Exists(heirs_rows))
+    return rows
 
 
 def _heirs(model: "type[SimpleTask]") -> "list[type[SimpleTask]]":

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 
-from . import exceptions, state
+from . import exceptions, state, task_info
 
 if TYPE_CHECKING:
     from .models import SimpleTask
 
 
-def handler_name(step: int) -> str:
+def handler_name(step: int | str) -> str:
     """Return the name of the method that handles a step."""
     return f"do_task_main_step{step}"
 
@@ -25,6 +25,17 @@ def require_handlers(model: "type[SimpleTask]", first: int, last: int) -> None:
                 model=model._meta.label_lower,
                 handler=handler_name(step),
             )
+
+
+def require_step(row: "SimpleTask", step: Any) -> None:
+    """Raise 2910007 where ``step``, whatever was sent as it, is no step of the row."""
+    if isinstance(step, bool) or not isinstance(step, int) or step > row.final_step:
+        raise exceptions.error(
+            exceptions.NO_HANDLER,
+            model=row._meta.label_lower,
+            handler=handler_name(task_info.short(step)),
+        )
+    require_handlers(type(row), step, step)
 
 
 def call(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:

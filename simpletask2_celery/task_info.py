@@ -1,17 +1,27 @@
-"""A row's name, as messages and logs carry it: app, model and primary key."""
+"""A row's name, as messages, lists and logs carry it: app, model and primary key."""
 
+import json
+import reprlib
 from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import ValidationError
-from django.db import connections
+from django.core.exceptions import EmptyResultSet, ValidationError
+from django.db import connections, router
 from django.db.models import Model
 
 from . import exceptions
 
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 120
+
 
 def text(model: type[Model], pk: object) -> str:
-    """Return ``"app.model:pk"`` (compatibility facts, section 2)."""
+    """Return ``"app.model:pk"`` (compatibility facts, section 2).
+
+    The values of a composite key as a JSON array, as Django writes them.
+    """
+    if isinstance(pk, tuple):
+        pk = json.dumps(pk, default=str)
     return f"{model._meta.app_label}.{model._meta.model_name}:{pk}"
 
 
@@ -34,6 +44,47 @@ def message(row: Model) -> dict[str, Any]:
     return kwargs
 
 
+def parse(name: object) -> tuple[str, str, str]:
+    """Take ``"app.model:pk"`` apart into app label, model and primary key.
+
+    Raises DjangoSimpleTask2Error 2910005 for what is no such text.
+    """
+    if isinstance(name, str):
+        label, colon, pk = name.partition(":")
+        app_label, dot, model = label.partition(".")
+        if colon and dot and app_label and model:
+            return app_label, model, pk
+    raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=short(name))
+
+
+def named_row(
+    base: type[Model], app_label: object, model: object, pk: object, using: object
+) -> tuple[Any, str, Any]:
+    """Return model, database alias and primary key of the row with that name.
+
+    Whether there is such a row is not asked. Raises as the three below.
+    """
+    found = resolve_model(app_label, model, base)
+    database = resolve_using(using)
+    key = resolve_id(found, pk)
+    try:
+        found._base_manager.using(database).filter(pk=key).query.sql_with_params()
+    except (ValueError, TypeError, OverflowError, EmptyResultSet):
+        name = text(found, short(pk))
+        raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=name) from None
+    return found, database, key
+
+
+def row_of_text(base: type[Model], name: object) -> tuple[Any, str, Any]:
+    """Return model, database alias and primary key of the row "app.model:pk".
+
+    The text names no database: it is the one that the router writes the model to.
+    """
+    app_label, model, pk = parse(name)
+    found = resolve_model(app_label, model, base)
+    return named_row(base, app_label, model, pk, router.db_for_write(found))
+
+
 def resolve_model(app_label: object, model: object, base: type[Model]) -> type[Model]:
     """Return the model of that name.
 
@@ -41,7 +92,7 @@ def resolve_model(app_label: object, model: object, base: type[Model]) -> type[M
     2910005 where one is no text, 2910006 where there is no such model or it does
     not subclass ``base`` (compatibility facts, section 5).
     """
-    given = {"app_label": app_label, "model": model}
+    given = short({"app_label": app_label, "model": model})
     if None in (app_label, model):
         raise exceptions.error(exceptions.TASK_INFO_MISSING, payload=given)
     if not isinstance(app_label, str) or not isinstance(model, str):
@@ -50,9 +101,9 @@ def resolve_model(app_label: object, model: object, base: type[Model]) -> type[M
     try:
         found = apps.get_model(app_label, model)
     except (LookupError, ValueError):
-        raise exceptions.error(exceptions.NO_SUCH_MODEL, model=repr(name)) from None
+        raise exceptions.error(exceptions.NO_SUCH_MODEL, model=short(name)) from None
     if not issubclass(found, base):
-        raise exceptions.error(exceptions.NO_SUCH_MODEL, model=repr(name))
+        raise exceptions.error(exceptions.NO_SUCH_MODEL, model=short(name))
     return found
 
 
@@ -62,7 +113,7 @@ def resolve_id(model: type[Model], value: object) -> Any:
     Raises DjangoSimpleTask2Error 2910011 where there is none, 2910005 where it
     cannot be a primary key of that model (compatibility facts, section 5).
     """
-    name = text(model, repr(value))
+    name = text(model, short(value))
     if value is None:
         raise exceptions.error(exceptions.TASK_INFO_MISSING, payload=name)
     bad = exceptions.error(exceptions.BAD_TASK_INFO, task_info=name)
@@ -72,6 +123,7 @@ def resolve_id(model: type[Model], value: object) -> Any:
     if isinstance(value, str) and "\0" in value:
         raise bad
     try:
+        str(value).encode()  # a lone surrogate is in no database
         return model._meta.pk.to_python(value)
     except (ValidationError, ValueError, TypeError, OverflowError):
         raise bad from None
@@ -83,6 +135,11 @@ def resolve_using(using: object) -> str:
         return "default"
     if not isinstance(using, str) or using not in connections:
         raise exceptions.error(
-            exceptions.BAD_TASK_INFO, task_info=f"database {using!r} is not configured"
+            exceptions.BAD_TASK_INFO, task_info=f"database {short(using)} is not configured"
         )
     return using
+
+
+def short(value: object) -> str:
+    """Return what a stranger sent in few words, however long or deep it is."""
+    return _REPR.repr(value)

@@ -1,11 +1,9 @@
 """The two Celery tasks: run one row, and reset the rows whose lease is over."""
 
-import json
 import logging
 from typing import Any
 
 from celery import Task, shared_task
-from django.core.exceptions import EmptyResultSet
 from django.db import connections
 
 from . import auto_reset, exceptions, executor, publisher, responses, task_info
@@ -50,15 +48,19 @@ def do_task(
     messages of later versions may carry.
     """
     _check_connections(self)
-    name = f"{app_label}.{model}:{id!r}"
+    name = task_info.short((app_label, model, id))
     try:
-        task_model, database, pk = _named_row(app_label, model, id, using)
+        task_model, database, pk = task_info.named_row(
+            SimpleTask, app_label, model, id, using
+        )
         name = task_info.text(task_model, pk)
         result = executor.run(task_model, database, pk)
     except DjangoSimpleTask2Error as error:
         return _answer(name, error)
     logger.debug("%s: done", name)
-    return responses.success(_storable(self, result))
+    if not self.request.ignore_result:
+        result = responses.storable(result)
+    return responses.success(result)
 
 
 @shared_task(
@@ -69,21 +71,6 @@ def do_task(
 def do_auto_reset() -> dict[str, int]:
     """Reset and publish the rows whose lease is over; return {"app.model": number}."""
     return auto_reset.run()
-
-
-def _named_row(
-    app_label: Any, model: Any, pk: Any, using: Any
-) -> tuple[type[SimpleTask], str, Any]:
-    found = task_info.resolve_model(app_label, model, SimpleTask)
-    assert issubclass(found, SimpleTask)
-    database = task_info.resolve_using(using)
-    key = task_info.resolve_id(found, pk)
-    try:
-        found._base_manager.using(database).filter(pk=key).query.sql_with_params()
-    except (ValueError, TypeError, OverflowError, EmptyResultSet):
-        name = task_info.text(found, repr(pk))
-        raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=name) from None
-    return found, database, key
 
 
 def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
@@ -107,14 +94,3 @@ def _check_connections(task: "Task[Any, Any]") -> None:
     for connection in connections.all(initialized_only=True):
         if connection.errors_occurred or connection.settings_dict["CONN_MAX_AGE"] != 0:
             connection.close_if_unusable_or_obsolete()
-
-
-def _storable(task: "Task[Any, Any]", result: dict[str, Any]) -> dict[str, Any]:
-    """Make sure that a handler's odd return value does not fail a finished row."""
-    if task.request.ignore_result:
-        return result
-    try:
-        json.dumps(result["data"])
-    except (TypeError, ValueError, RecursionError):
-        return {**result, "data": repr(result["data"])}
-    return result

@@ -23,9 +23,11 @@ def fresh():
     from simpletask2_celery import publisher, runtime_timeouts
 
     runtime_timeouts.forget()
-    publisher._broken_until = 0.0
+    publisher.celery_breaker.close()
+    publisher.lists_breaker.close()
     yield
-    publisher._broken_until = 0.0
+    publisher.celery_breaker.close()
+    publisher.lists_breaker.close()
     for channel in CHANNELS:
         queued(channel)
 

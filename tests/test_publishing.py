@@ -187,10 +187,10 @@ def test_eager_mode_runs_the_row_in_save(using):
 
 
 def test_after_a_failure_nothing_is_tried_for_a_while(using, caplog):
-    publisher._broken_until = float("inf")
+    publisher.celery_breaker.open()
     row = Job.objects.using(using).create()
     assert row.pk
-    publisher._broken_until = 0.0
+    publisher.celery_breaker.close()
     assert queued() == []
 
 

@@ -1,0 +1,137 @@
+"""Old producers: move what they push to the original's Redis lists into Celery's queues.
+
+A thread of each worker does it for ``DJANGO_SIMPLETASK2_LEGACY_CHANNELS``, or a
+process of the management command. An entry waits in a processing list until its
+message is sent, so it is never in memory alone. One that is moved twice, after a
+crash or by an old server meanwhile, does nothing: its row is claimed once.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+
+from celery import signals
+
+from . import publisher, redis_lists, task_info
+from .conf import conf
+from .exceptions import DjangoSimpleTask2Error
+from .models import SimpleTask
+
+logger = logging.getLogger(__name__)
+
+POLL = 0.25  # seconds between two looks at a list
+RECOVER = 10.0  # seconds between two looks at what a dead process had taken
+REST = 2.0  # seconds after a failure
+PAGE = 500  # entries of one look
+
+
+class Mover(threading.Thread):
+    """Moves the entries of channels until it is stopped."""
+
+    def __init__(self, channels: Iterable[str]) -> None:
+        super().__init__(name="simpletask2-legacy-channels", daemon=True)
+        self.channels = list(channels)
+        self._stopped = threading.Event()
+        self._failing = False
+        self._recover_at = 0.0  # at once: an earlier process may have died
+
+    def stop(self) -> None:
+        """Take no entry any more, and end."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Look at each list four times a second."""
+        while not self._stopped.is_set():
+            self._stopped.wait(POLL if self._look() else REST)
+
+    def _look(self) -> bool:
+        """Move what there is; return False where that failed. Nothing is lost then."""
+        try:
+            if time.monotonic() >= self._recover_at:
+                for channel in self.channels:
+                    recover(channel)
+                self._recover_at = time.monotonic() + RECOVER
+            for channel in self.channels:
+                while not self._stopped.is_set() and move(channel) == PAGE:
+                    pass
+        except Exception as error:
+            if not self._failing:
+                logger.warning(
+                    "The Redis lists of the channels %s cannot be moved (%s); "
+                    "trying again.",
+                    ", ".join(self.channels),
+                    error if isinstance(error, _NotSent) else type(error).__name__,
+                )
+            self._failing = True
+            self._recover_at = 0.0
+            return False
+        if self._failing:
+            logger.warning("The Redis lists are moved again.")
+        self._failing = False
+        return True
+
+
+class _NotSent(Exception):
+    """The broker took no message; the entries stay in the processing list."""
+
+
+def move(channel: str) -> int:
+    """Send the messages of what lies in the channel's list; return their number.
+
+    Raises redis.RedisError, or another exception where the broker takes nothing.
+    """
+    entries = redis_lists.take(channel, PAGE)
+    _send(channel, entries)
+    return len(entries)
+
+
+def recover(channel: str) -> None:
+    """Send the messages of what was taken and not dealt with. Raises as :func:`move`."""
+    while entries := redis_lists.taken(channel, PAGE):
+        logger.info("Channel %s: %d entries taken up again.", channel, len(entries))
+        _send(channel, entries)
+
+
+def _send(channel: str, entries: list[bytes]) -> None:
+    place = redis_lists.processing(channel)
+    good, messages = [], []
+    for entry in entries:
+        try:
+            messages.append(_message(channel, entry))
+            good.append(entry)
+        except DjangoSimpleTask2Error as error:
+            redis_lists.set_aside(channel, entry, place, error)
+    if not good:
+        return
+    if not publisher.send_to_celery(messages, {}):
+        raise _NotSent("the broker takes no message")
+    redis_lists.drop(channel, good, place)
+
+
+def _message(channel: str, entry: bytes) -> publisher.Message:
+    name = entry.decode(errors="surrogateescape")
+    model, using, key = task_info.row_of_text(SimpleTask, name)
+    row = model(pk=key)
+    row._state.db = using
+    return publisher.Message(task_info.message(row), channel, name)
+
+
+_movers: list[Mover] = []
+
+
+def run_in_workers() -> None:
+    """Let each Celery worker of this project move the lists, where the setting asks."""
+    signals.worker_ready.connect(_start)
+    signals.worker_shutting_down.connect(_stop)
+
+
+def _start(**kwargs: object) -> None:
+    if conf.legacy_channels:
+        _movers.append(Mover(conf.legacy_channels))
+        _movers[-1].start()
+
+
+def _stop(**kwargs: object) -> None:
+    while _movers:
+        _movers.pop().stop()

@@ -1,0 +1,31 @@
+"""Clients to the project's Redis that give up early, made from its own connection."""
+
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+_clients: dict[Any, Any] = {}
+
+
+def bounded(connection: Any, seconds: float, **more: Any) -> Any:
+    """Return a client to the same server: ``seconds`` for each operation, no retry.
+
+    ``more`` replaces options of the connection, as decode_responses.
+    """
+    pool = connection.connection_pool
+    if type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
+        return connection  # Sentinel or the user's own: its own timeouts hold
+    key = pool, seconds, tuple(sorted(more.items()))
+    if key not in _clients:
+        limits = {
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        kwargs = {**pool.connection_kwargs, **limits, **more}
+        _clients[key] = redis.Redis(
+            connection_pool=redis.ConnectionPool(pool.connection_class, **kwargs)
+        )
+    return _clients[key]

@@ -1,0 +1,107 @@
+"""The original's Redis lists: where its producers push rows and its servers take them.
+
+Compatibility facts, section 7. An entry is the plain text "app.model:pk"; a set of
+flags beside each list holds what was pushed. What we take stays in a list of its own
+until it is dealt with, so that an entry is never in memory alone.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from . import redis_connection
+from .conf import conf
+from .exceptions import DjangoSimpleTask2Error
+
+logger = logging.getLogger(__name__)
+
+WAIT = 0.5  # seconds of an operation
+PROCESSING = "simpletask2-celery:processing:{list}"
+MALFORMED = "simpletask2-celery:malformed:{list}"
+
+
+def list_of(channel: str) -> str:
+    """Return the key of the channel's list."""
+    return conf.channel_name_template.format(channel=channel)
+
+
+def flags_of(channel: str) -> str:
+    """Return the key of the set beside it."""
+    return conf.channel_flags_template.format(channel=channel)
+
+
+def processing(channel: str) -> str:
+    """Return the key of the list of entries that were taken and not dealt with yet."""
+    return PROCESSING.format(list=list_of(channel))
+
+
+def malformed(channel: str) -> str:
+    """Return the key of the list of entries that name no row, kept for inspection."""
+    return MALFORMED.format(list=list_of(channel))
+
+
+def push(entries: Iterable[tuple[str, str]]) -> None:
+    """Push pairs of channel and "app.model:pk", as the original does.
+
+    Raises redis.RedisError; what was pushed before it stays pushed.
+    """
+    pipeline = _client().pipeline(transaction=False)
+    for channel, name in entries:
+        pipeline.sadd(flags_of(channel), name)
+        pipeline.rpush(list_of(channel), name)
+    pipeline.execute()
+
+
+def take(channel: str, count: int) -> list[bytes]:
+    """Move up to ``count`` entries, oldest first, to the processing list; return them."""
+    keys = list_of(channel), processing(channel), "LEFT", "RIGHT"
+    first = _client().lmove(*keys)
+    if first is None:
+        return []
+    pipeline = _client().pipeline(transaction=False)
+    for _ in range(count - 1):
+        pipeline.lmove(*keys)
+    return [_bytes(entry) for entry in (first, *pipeline.execute()) if entry is not None]
+
+
+def taken(channel: str, count: int) -> list[bytes]:
+    """Return up to ``count`` entries that somebody took and has not dealt with."""
+    entries = _client().lrange(processing(channel), 0, count - 1)
+    return [_bytes(entry) for entry in entries]
+
+
+def oldest(channel: str) -> bytes | None:
+    """Return the entry that is next in the channel's list, and leave it there."""
+    entry = _client().lindex(list_of(channel), 0)
+    return None if entry is None else _bytes(entry)
+
+
+def drop(channel: str, entries: Iterable[bytes], place: str) -> None:
+    """Forget entries that have been dealt with: one of each in the list ``place``."""
+    pipeline = _client().pipeline()
+    for entry in entries:
+        pipeline.srem(flags_of(channel), entry)
+        pipeline.lrem(place, 1, entry)
+    pipeline.execute()
+
+
+def set_aside(
+    channel: str, entry: bytes, place: str, error: DjangoSimpleTask2Error
+) -> None:
+    """Keep an entry that names no row where a person can look at it, and say so."""
+    kept = malformed(channel)
+    _client().rpush(kept, entry)
+    drop(channel, [entry], place)
+    logger.error("Channel %s: entry moved to the Redis list %s: %s", channel, kept, error)
+
+
+def _client() -> Any:
+    """Return a client that answers in bytes: an entry may be anything."""
+    from django_redis import get_redis_connection
+
+    connection = get_redis_connection(conf.redis_name)
+    return redis_connection.bounded(connection, WAIT, decode_responses=False)
+
+
+def _bytes(entry: str | bytes) -> bytes:
+    return entry.encode() if isinstance(entry, str) else entry

@@ -1,0 +1,120 @@
+"""Hand out READY rows over HTTP, each to one caller, who then drives its steps.
+
+From the original's Redis lists first, where they are in use, then from the database,
+which knows every row. The broker is not asked: the Celery message of a row that was
+handed out ends as "nothing to do". A row whose caller never comes back is handed out
+again ten seconds later.
+"""
+
+import datetime
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import models, router
+from django.db.models import Q
+from django.utils import timezone
+
+from . import exceptions, redis_lists, state, task_info
+from .conf import conf
+from .exceptions import DjangoSimpleTask2Error
+from .models import SimpleTask
+
+logger = logging.getLogger(__name__)
+
+POLL = 0.5  # seconds between two looks
+PAGE = 50  # rows of one look at a table
+
+
+def take(channels: list[str], task_models: list[type[SimpleTask]]) -> str:
+    """Reserve a READY row of the channels and return its "app.model:pk".
+
+    Waits for one as long as ``DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT`` says. Raises
+    DjangoSimpleTask2Error 2910012 where none has come.
+    """
+    named = task_info.short(",".join(channels))
+    channels = [name for name in dict.fromkeys(channels) if _can_be_stored(name)]
+    end = time.monotonic() + conf.task_pull_timeout
+    while True:
+        name = _from_lists(channels) or _from_database(channels, task_models)
+        if name is not None:
+            return name
+        rest = end - time.monotonic()
+        if rest <= 0:
+            raise exceptions.error(exceptions.NO_TASK, channels=named)
+        time.sleep(min(POLL, rest))
+
+
+def _can_be_stored(name: str) -> bool:
+    return "\0" not in name and name.isprintable()  # which lone surrogates are not
+
+
+def _from_lists(channels: list[str]) -> str | None:
+    for channel in channels:
+        if conf.publish_to == "celery" and channel not in conf.legacy_channels:
+            continue
+        try:
+            name = _from_list(channel)
+        except Exception as error:  # without Redis there is the database still
+            logger.warning("No entry from the Redis lists: %s", type(error).__name__)
+            return None
+        if name is not None:
+            return name
+    return None
+
+
+def _from_list(channel: str) -> str | None:
+    place = redis_lists.list_of(channel)
+    while (entry := redis_lists.oldest(channel)) is not None:
+        name = entry.decode(errors="surrogateescape")
+        try:
+            row = task_info.row_of_text(SimpleTask, name)
+        except DjangoSimpleTask2Error as error:
+            redis_lists.set_aside(channel, entry, place, error)
+            continue
+        reserved = state.reserve(*row)
+        redis_lists.drop(channel, [entry], place)  # after that: never in memory alone
+        if reserved:
+            return name
+    return None
+
+
+def _from_database(channels: list[str], task_models: list[type[SimpleTask]]) -> str | None:
+    for model in task_models:
+        using = router.db_for_write(model)  # of which alone "app.model:pk" can speak
+        for row in _waiting(model, using, channels):
+            if _is_due(row) and state.reserve(model, using, row.pk):
+                return row.get_task_info()
+    return None
+
+
+def _waiting(
+    model: type[SimpleTask], using: str, channels: list[str]
+) -> Iterator[SimpleTask]:
+    rows = state.unreserved(model, using).filter(_in_channels(model, channels))
+    rows = rows.order_by("pk")
+    page = list(rows[:PAGE])
+    while page:
+        yield from (row for row in page if row.get_channel_name() in channels)
+        page = list(rows.filter(pk__gt=page[-1].pk)[:PAGE])
+
+
+def _in_channels(model: type[SimpleTask], channels: list[str]) -> Q:
+    """Return what the database can tell of a row's channel; the row has the last word."""
+    name = getattr(model, "channel_field", None)
+    if name is None and "default" not in channels:
+        return Q(pk__in=[])
+    columns: dict[str, Any] = {f.name: f for f in model._meta.concrete_fields}
+    if not isinstance(columns.get(name or ""), (models.CharField, models.TextField)):
+        return Q()
+    unset = Q(**{f"{name}__isnull": True}) | Q(**{str(name): ""})
+    return Q(**{f"{name}__in": channels}) | (unset if "default" in channels else Q())
+
+
+def _is_due(row: SimpleTask) -> bool:
+    """Tell whether a row that was published with countdown or eta may run now."""
+    wait = max(row.get_task_wait_timeout(), row.task_wait_timeout)
+    over = row.auto_reset_time
+    slack = 1  # second, between two machines' clocks
+    return over is None or over <= timezone.now() + datetime.timedelta(seconds=wait + slack)
