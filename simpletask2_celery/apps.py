@@ -13,12 +13,12 @@ class SimpleTask2CeleryConfig(AppConfig):
     def ready(self) -> None:
         """Wire the package to Celery, once the models are loaded."""
         from . import (
-            auto_reset,
             checks,
             legacy_channels,
+            schedule,
             tasks,  # noqa: F401  registers them
         )
 
         checks.register()
-        auto_reset.schedule()
+        schedule.add_entry()
         legacy_channels.run_in_workers()

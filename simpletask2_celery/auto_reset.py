@@ -7,17 +7,12 @@ fence keeps the first run from writing.
 
 import logging
 
-from celery import Celery, _state
 from django.apps import apps
 from django.db import DatabaseError
 
-from .conf import conf
 from .models import SimpleTask
 
 logger = logging.getLogger(__name__)
-
-TASK = "simpletask2_celery.do_auto_reset"
-ENTRY = "simpletask2-auto-reset"
 
 
 def run() -> dict[str, int]:
@@ -42,26 +37,3 @@ def task_models() -> list[type[SimpleTask]]:
         for model in apps.get_models()
         if issubclass(model, SimpleTask) and not model._meta.proxy
     ]
-
-
-def schedule() -> None:
-    """Add the reset to beat's schedule of every app, now or when it is finalized."""
-    _state.connect_on_app_finalize(_add_entry)
-    for app in _state._get_active_apps():
-        if app.finalized:
-            _add_entry(app)
-
-
-def _add_entry(app: Celery) -> None:
-    # Changed in place, as Celery's own add_periodic_task does: an assignment would hide
-    # behind a schedule from Django's settings.
-    existing = app.conf.beat_schedule
-    if not conf.do_auto_reset or ENTRY in existing:
-        return
-    interval = conf.auto_reset_interval
-    existing[ENTRY] = {
-        "task": TASK,
-        "schedule": interval,
-        # While no worker runs, resets must not pile up.
-        "options": {"expires": interval * 0.9},
-    }

@@ -6,7 +6,7 @@ from typing import Any
 from celery import Task, shared_task
 from django.db import connections
 
-from . import auto_reset, exceptions, executor, publisher, responses, task_info
+from . import auto_reset, exceptions, executor, publisher, responses, schedule, task_info
 from .conf import conf
 from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
@@ -64,7 +64,7 @@ def do_task(
 
 
 @shared_task(
-    name=auto_reset.TASK,
+    name=schedule.DO_AUTO_RESET,
     # On the task as well: django-celery-beat's scheduler drops an entry's options.
     expires=conf.auto_reset_interval * 0.9,
 )

@@ -1,0 +1,277 @@
+"""Run a Celery worker and a beat as processes, and start again the one that dies.
+
+The pidfile is locked for as long as the supervisor lives, so that neither a pid used
+again nor a file left behind by a crash can be taken for a running one.
+"""
+
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import config_file
+
+logger = logging.getLogger(__name__)
+
+ROLES = ("worker", "beat")
+POLL = 0.2  # seconds between two looks at the children
+SETTLED = 30.0  # seconds after which a process counts as started well
+MAX_REST = 30.0  # seconds between two starts of one that dies at once
+STARTING = 10.0  # seconds that --detach waits for the background process
+_COMMAND = [sys.executable, "-m", "simpletask2_celery.cli"]
+
+
+class Failed(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+@dataclass
+class Plan:
+    """What to run: the app's name, where the values come from, and the values."""
+
+    app: str | None
+    source: str
+    values: dict[str, Any]
+    origin: Path = field(default_factory=Path.cwd)
+
+    def enter_workspace(self) -> None:
+        """Go to the folder that the relative paths begin at. Raises Failed without it."""
+        folder = self.values.get("workspace", ".")
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise Failed(f"The workspace {folder}: {error.strerror}.") from None
+
+    @property
+    def pidfile(self) -> Path:
+        """The file that is locked while the supervisor runs."""
+        return Path(self.values.get("pidfile", "simpletask2-celery.pid"))
+
+    @property
+    def logfile(self) -> Path | None:
+        """The file that supervisor, worker and beat write to; None for stderr."""
+        return Path(self.values["logfile"]) if "logfile" in self.values else None
+
+    @property
+    def loglevel(self) -> str:
+        """The level, in upper case."""
+        return str(self.values.get("loglevel", "INFO")).upper()
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """A worker always; a beat unless another machine's does the resets."""
+        return ROLES if self.values.get("do-auto-reset-task", True) else ROLES[:1]
+
+    def options_of(self, role: str) -> list[str]:
+        """Return Celery's own options for one of the processes."""
+        options = ["--loglevel", self.loglevel]
+        if self.logfile:
+            options += ["--logfile", str(self.logfile)]
+        if role == "worker":
+            return [*options, "--hostname", f"{self.pidfile.stem}@%h"]
+        return [*options, "--schedule", f"{self.pidfile}.beat", "--pidfile", ""]
+
+
+def run(plan: Plan, arguments: list[str]) -> None:
+    """Run the processes until SIGTERM or SIGINT. Raises Failed where others run them."""
+    _log_to(plan)
+    config_file.name_meaningless(plan.values, plan.source)
+    signals: list[int] = []
+    with _locked(plan.pidfile):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: signals.append(number))
+        children = [Child(plan, role, [*arguments, "child", role]) for role in plan.roles]
+        while not signals:
+            for one in children:
+                one.keep_alive()
+            time.sleep(POLL)
+        _stop_warmly(children, signals)
+
+
+class Child:
+    """One Celery process, and when to start it next."""
+
+    def __init__(self, plan: Plan, role: str, arguments: list[str]) -> None:
+        self.plan = plan
+        self.role = role
+        self.arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+        self._started = self._start_at = self._rest = 0.0
+
+    def keep_alive(self) -> None:
+        """Start the process if there is none; note it if there is none any more."""
+        now = time.monotonic()
+        if self.process is None:
+            if now >= self._start_at:
+                self._start(now)
+        elif self.is_over():
+            settled = now - self._started > SETTLED
+            self._rest = 0.0 if settled else min(MAX_REST, self._rest * 2 or 1.0)
+            self._start_at = now + self._rest
+            logger.error(
+                "%s ended (%s); starting it again in %d s.",
+                self.role,
+                self.process.returncode,
+                self._rest,
+            )
+            self.process = None
+
+    def is_over(self) -> bool:
+        """Tell whether the process has ended."""
+        return self.process is None or self.process.poll() is not None
+
+    def send(self, number: int) -> None:
+        """Send a signal to the process, if it lives."""
+        if self.process is not None and not self.is_over():
+            self.process.send_signal(number)
+
+    def _start(self, now: float) -> None:
+        # In a session of its own, so that Ctrl-C comes to it once, from here; with a
+        # pipe from here, so that it ends if this process is killed.
+        self.process = subprocess.Popen(
+            [*_COMMAND, *self.arguments],
+            cwd=self.plan.origin,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._started = now
+        logger.info("%s started, pid %d.", self.role, self.process.pid)
+
+
+def _stop_warmly(children: list[Child], signals: list[int]) -> None:
+    """Stop the children; a second signal stops the worker without its steps."""
+    logger.info("Stopping: steps under way are finished. A second signal cuts them off.")
+    for one in children:
+        one.send(signal.SIGTERM)
+    while not all(one.is_over() for one in children):
+        if len(signals) > 1:
+            signals[1:] = []
+            for one in children:
+                one.send(signal.SIGQUIT)
+        time.sleep(POLL)
+    logger.info("Stopped.")
+
+
+def end_with_parent() -> None:
+    """End this process warmly when the supervisor's end of its pipe closes."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="simpletask2-parent", daemon=True).start()
+
+
+def detach(plan: Plan, arguments: list[str]) -> str:
+    """Run the supervisor in the background; return what to tell the user.
+
+    Raises Failed where one runs already or where it does not come up.
+    """
+    if pid := running(plan):
+        raise Failed(_runs_already(plan.pidfile, pid))
+    output = plan.logfile or plan.pidfile.with_suffix(".log")
+    if "--daemon" in arguments or plan.values.get("daemon"):
+        arguments = [a for a in arguments if a != "--daemon"] + ["--no-daemon"]
+    with _opened(output, "ab") as log:
+        process = subprocess.Popen(
+            [*_COMMAND, *arguments, "start"],
+            cwd=plan.origin,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    end = time.monotonic() + STARTING
+    while running(plan) != process.pid:
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise Failed(f"It has not come up; {output} says why.")
+        time.sleep(POLL)
+    return f"started, pid {process.pid}, log in {output}"
+
+
+def stop(plan: Plan) -> str:
+    """Stop the supervisor warmly and return what to tell the user.
+
+    Raises Failed where it still runs after ``stop-timeout`` seconds (30).
+    """
+    pid = running(plan)
+    if not pid:
+        return "not running"
+    os.kill(pid, signal.SIGTERM)
+    seconds = plan.values.get("stop-timeout", 30)
+    end = time.monotonic() + seconds
+    while running(plan) == pid:
+        if time.monotonic() > end:
+            raise Failed(
+                f"pid {pid} has steps under way and still runs after {seconds} s. "
+                "Wait and say stop once more: a second signal cuts them off."
+            )
+        time.sleep(POLL)
+    return "stopped"
+
+
+def running(plan: Plan) -> int | None:
+    """Return the pid of the supervisor that holds the pidfile's lock, if one does."""
+    try:
+        with plan.pidfile.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read() or 0) or None
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise Failed(f"The pidfile {plan.pidfile} cannot be used: {error}") from None
+    return None
+
+
+@contextmanager
+def _locked(pidfile: Path) -> Iterator[None]:
+    with _opened(pidfile, "a+") as file:
+        for attempt in (1, 2, 3):  # a look by "status" holds it for a moment
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == 3:
+                    file.seek(0)
+                    raise Failed(_runs_already(pidfile, file.read())) from None
+                time.sleep(POLL)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)  # the file stays: removing it would race with a new start
+
+
+@contextmanager
+def _opened(path: Path, mode: str) -> Iterator[Any]:
+    try:
+        file = path.open(mode)
+    except OSError as error:
+        raise Failed(f"{path} cannot be written: {error.strerror}.") from None
+    with file:
+        yield file
+
+
+def _runs_already(pidfile: Path, pid: object) -> str:
+    return f"It runs already: pid {pid} of {pidfile}."
+
+
+def _log_to(plan: Plan) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if plan.logfile:
+        handlers = [logging.FileHandler(plan.logfile)]
+    form = "[%(asctime)s: %(levelname)s/supervisor] %(message)s"
+    logging.basicConfig(level=plan.loglevel, format=form, handlers=handlers)
