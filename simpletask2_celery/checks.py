@@ -5,16 +5,26 @@ from typing import Any
 from celery import _state, current_app
 from django.conf import settings
 from django.core import checks
+from django.core.cache import InvalidCacheBackendError
+from django.core.exceptions import ImproperlyConfigured
 
 from . import auto_reset, steps
-from .conf import all_settings
+from .conf import all_settings, conf
+from .models import SimpleTask
 
 Messages = list[checks.CheckMessage]
 
 
 def register() -> None:
     """Register the checks of this module."""
-    for check in (handlers, celery_app, reuse_of_connections, visibility_timeout, types):
+    for check in (
+        handlers,
+        types,
+        redis_cache,
+        celery_app,
+        reuse_of_connections,
+        visibility_timeout,
+    ):
         checks.register(check, "simpletask2_celery")
     checks.register(aclkey, "security", deploy=True)
 
@@ -53,6 +63,28 @@ def types(**kwargs: Any) -> Messages:
         for problem in problems
         if problem
     ]
+
+
+def redis_cache(**kwargs: Any) -> Messages:
+    """E003: the Redis lists are in use, and their cache is no django-redis cache."""
+    try:
+        if conf.publish_to == "celery" and not conf.legacy_channels:
+            return []
+        SimpleTask.get_redis_conn()
+    except (NotImplementedError, InvalidCacheBackendError):
+        return [
+            checks.Error(
+                f"CACHES has no django-redis cache {conf.redis_name!r}, which "
+                "DJANGO_SIMPLETASK2_PUBLISH_TO and _LEGACY_CHANNELS need for the "
+                "Redis lists.",
+                hint='Give it the BACKEND "django_redis.cache.RedisCache", or name '
+                "another alias in DJANGO_SIMPLETASK2_REDIS_NAME.",
+                id="simpletask2_celery.E003",
+            )
+        ]
+    except ImproperlyConfigured:  # which types() says
+        pass
+    return []
 
 
 def celery_app(**kwargs: Any) -> Messages:

@@ -140,7 +140,8 @@ def _plain(value: Any) -> Any:
 def _app_of(plan: supervisor.Plan) -> Any:
     if plan.app is None:
         raise click.UsageError("Name the Celery app: simpletask2-celery -A proj …")
-    sys.path.insert(0, str(Path.cwd()))
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         app = find_app(plan.app)
     except (ImportError, AttributeError) as error:

@@ -13,7 +13,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import yaml
 from celery import current_app
@@ -168,7 +168,7 @@ def broker_url(url: str) -> str:
         scheme, path = "redis+socket", parts.path
     elif not database.isdecimal():
         raise ValueError("must name its database by a number, as in redis://host:6379/0")
-    made = urlunsplit((scheme, f"{login}{at}{host}", path, urlencode(kept), ""))
+    made = f"{scheme}://{login}{at}{host}{path}" + (f"?{urlencode(kept)}" if kept else "")
     try:
         Connection(made)
     except Exception:

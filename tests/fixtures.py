@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,15 @@ def fresh():
     publisher.lists_breaker.close()
     for channel in CHANNELS:
         queued(channel)
+    for key in redis().scan_iter(f"*{current_app.conf.task_default_queue}:*"):
+        redis().delete(key)
+
+
+def redis():
+    """Return a client to the Redis of the old lists."""
+    from django_redis import get_redis_connection
+
+    return get_redis_connection("default")
 
 
 def pytest_collection_modifyitems(items):
@@ -122,6 +133,28 @@ def child():
     for one in started:
         one.process.kill()
         one.process.communicate()
+
+
+@pytest.fixture
+def silent():
+    """A server that accepts and says nothing; its port."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=200)) as server:
+        accepted = []
+
+        def accept():
+            try:
+                while True:
+                    accepted.append(server.accept())
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection, _ in accepted:
+            connection.close()
 
 
 @pytest.fixture

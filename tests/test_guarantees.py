@@ -1,9 +1,6 @@
 """The five guarantees, with processes of their own and databases that really lock."""
 
 import json
-import socket
-import threading
-from contextlib import closing
 
 import pytest
 
@@ -53,28 +50,6 @@ def test_a_late_process_writes_nothing(using, child, what, change):
     assert late.read() == [2910010 if what == "held" else 2910014]
     assert list(Job.objects.using(using).values()) == before
     mark.unlink(), go_on.unlink()
-
-
-@pytest.fixture
-def silent():
-    """A server that accepts and says nothing; its port."""
-    with closing(socket.create_server(("127.0.0.1", 0), backlog=200)) as server:
-        accepted = []
-
-        def accept():
-            try:
-                while True:
-                    accepted.append(server.accept())
-            except OSError:
-                pass
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        for connection, _ in accepted:
-            connection.close()
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])

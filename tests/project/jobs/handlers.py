@@ -56,3 +56,7 @@ def proxied(row, payload):
     row.note += "|".join(str(payload.get(k)) for k in ("step", "proxied_status")) + ";"
     if payload["step"] == 1:
         return {"proxy": {"method": "GET", "url": row.url}}
+
+
+def slow_second(row, payload):
+    time.sleep(1)
