@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -20,26 +21,23 @@ def seen(tmp_path_factory):
     """Return what each side saw: {side: {scenario: {observation: value}}}."""
     folder = tmp_path_factory.mktemp("differential")
     pythons = {"original": originals.web_python(), "ours": sys.executable}
-    running = {side: _start(side, python, folder) for side, python in pythons.items()}
-    return {side: _finish(process) for side, process in running.items()}
+    with ThreadPoolExecutor() as pool:
+        runs = {side: pool.submit(_run, side, pythons[side], folder) for side in pythons}
+        return {side: run.result() for side, run in runs.items()}
 
 
-def _start(side, python, folder):
+def _run(side, python, folder):
     environ = originals.environ(DIFFERENTIAL_SIDE=side, DIFFERENTIAL_FOLDER=str(folder))
-    return subprocess.Popen(
+    done = subprocess.run(
         [python, "-m", "tests.differential.scenarios"],
         cwd=originals.ROOT,
         env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        timeout=300,
     )
-
-
-def _finish(process):
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return json.loads(output)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

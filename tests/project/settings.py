@@ -1,36 +1,14 @@
 import os
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.database import RUN, server
 
 FOLDER = Path(os.environ["TEST_FOLDER"])
-RUN = os.environ["TEST_RUN"].replace("-", "_")
-CHILD = "TEST_CHILD" in os.environ  # a process that a test has started
-
-
-def server(url):
-    parts = urlsplit(url)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    mysql = parts.scheme.startswith("mysql")
-    if mysql:
-        import pymysql
-
-        pymysql.version_info = (2, 2, 1, "final", 0)  # what Django asks of mysqlclient
-        pymysql.install_as_MySQLdb()
-    name = parts.path.strip("/")
-    return {
-        "ENGINE": f"django.db.backends.{'mysql' if mysql else 'postgresql'}",
-        "NAME": RUN if CHILD else name,
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": parts.hostname or query.get("host", ""),
-        "PORT": parts.port or "",
-        "TEST": {"NAME": RUN},
-        "OPTIONS": {"isolation_level": "read committed"} if mysql else {},
-    }
 
 
 SECRET_KEY = "tests"
 USE_TZ = True
+ALLOWED_HOSTS = ["127.0.0.1", "testserver"]
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -53,6 +31,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "simpletask2_celery",
     "tests.project.jobs",
+    "tests.migration.shop",
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
