@@ -118,7 +118,8 @@ class SimpleTask(models.Model):
         """
         self._refuse_to_come_back()
         created = self._state.adding or self.pk is None
-        if created and self.status == self.READY:
+        unwatched = self.status == self.DOING and self.auto_reset_time is None
+        if created and (self.status == self.READY or unwatched):
             self.auto_reset_time = self._later(self.get_task_wait_timeout())
         super().save(*args, **kwargs)
         if created and self.status == self.READY:

@@ -197,15 +197,15 @@ def _why_no_step(
 
 def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
     """Save the row with the values of a transition, behind its fence."""
+    assert row._fence is not None
+    name = task_info.text(type(row), row._fence.pk)  # a deleted row has none any more
     with writing(row, values):
         try:
             row.save()
         except exceptions.ClaimLost:
-            raise exceptions.claim_lost(row.get_task_info(), code) from None
+            raise exceptions.claim_lost(name, code) from None
         except DatabaseError as error:
-            raise exceptions.error(
-                code, task_info=row.get_task_info(), error=error
-            ) from error
+            raise exceptions.error(code, task_info=name, error=error) from error
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def _failed(
     try:
         state.fail(row, error)
     except exceptions.DjangoSimpleTask2Error as unsaved:
-        text += f"; and also: {unsaved.message}"
+        text += f"; and also: {unsaved.message.rstrip('.')}"
     return exceptions.error(
         exceptions.HANDLER_FAILED,
         task_info=row.get_task_info(),

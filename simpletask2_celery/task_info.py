@@ -141,5 +141,6 @@ def resolve_using(using: object) -> str:
 
 
 def short(value: object) -> str:
-    """Return what a stranger sent in few words, however long or deep it is."""
-    return _REPR.repr(value)
+    """Return what a stranger sent in few words, on one line, however long or deep."""
+    shown = _REPR.repr(value)
+    return shown[1:-1] if isinstance(value, str) else shown

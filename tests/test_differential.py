@@ -103,6 +103,5 @@ def _is_reworded(a, b):
     if a["code"] != b.get("code") or a["message"] == b["message"]:
         return False
     _, original, ours = WORDING[a["code"]]
-    unquoted = b["message"].replace("'", "")
-    details = re.fullmatch(original, a["message"]), re.fullmatch(ours, unquoted)
+    details = re.fullmatch(original, a["message"]), re.fullmatch(ours, b["message"])
     return None not in details and details[0].groups() == details[1].groups()

@@ -48,13 +48,11 @@ COUNTS = "compatibility facts, section 8: do_auto_reset answers {app.model: numb
 
 # -- messages of one code that differ in their words ----------------------------
 
-#: {code: (reason, the original's sentence, ours without quotes)}: the details in the
+#: {code: (reason, the original's sentence, ours)}: the details in the
 #: groups are the same. Messages of different codes are not compared.
 WORDING = {
     2910000: (SENTENCE, r".*", r"system error\."),
-    2910005: (SENTENCE, r"(bad formatted task_info: .*)\.", r"(bad .*)\."),
     2910006: (SENTENCE, r"simple (task model \S+ not exists\.)", r"Simple (task .*)"),
-    2910007: (SENTENCE, r"(task handler is not implemented, .*)", r"(task .*)"),
     2910008: (
         SENTENCE,
         r"(task \S+ status is not READY but) Doing, you can NOT start it\.",
@@ -151,7 +149,6 @@ CREATING = {
         ),
     },
     "created as: status=DOING": {
-        "row 1": (NOTHING_TO_DO, {"times": "auto_reset"}, {"times": ""}),
         "lists 1": (NOTHING_TO_DO, lists(default=["shop.job:1"]), {}),
     },
     "created as: status=DONE": {
