@@ -271,7 +271,10 @@ def test_a_team_moves_over_and_no_row_is_lost_or_run_twice(run, web, old_server)
     assert not list(redis().scan_iter(f"*{lists}"))
     with current_app.connection_for_write() as connection:
         wait_until(
-            lambda: connection.default_channel.queue_declare(queue).message_count == 0,
+            lambda: (
+                connection.default_channel.queue_declare(queue, passive=True).message_count
+                == 0
+            ),
             what="an empty queue",
         )
         connection.default_channel.queue_delete(queue)
