@@ -106,18 +106,21 @@ def cold_shutdown(rig):
     rig.worker()
 
 
+def wrong_clock(rig, seconds):
+    """Let resets by either worker meet rows of the other: no queue that holds them up."""
+    rig.worker(clock=seconds)
+    rig.start(seconds=0.6, pause=0.25)
+    rig.strike()
+
+
 @fault("clock of one of two workers 5 min ahead")
 def clock_ahead(rig):
-    rig.worker(clock=300)
-    rig.start(seconds=0.5)
-    rig.strike()
+    wrong_clock(rig, 300)
 
 
 @fault("clock of one of two workers 5 min behind")
 def clock_behind(rig):
-    rig.worker(clock=-300)
-    rig.start(seconds=0.5)
-    rig.strike()
+    wrong_clock(rig, -300)
 
 
 # -- the broker --------------------------------------------------------------------------
@@ -200,7 +203,7 @@ def database_restarted_before_finish(rig):
 
 def operate(rig, what, act):
     rig.worker()
-    rig.start(seconds=0.6)
+    rig.start(seconds=0.6, pause=0.2)
     for _ in range(5):
         line = rig.in_mid_step()
         row = rig.load(line.row)
@@ -238,7 +241,7 @@ def handler_slow(rig):
 @fault("handler that saves its row in every way, and loses it")
 def handler_saves(rig):
     rig.worker()
-    rig.start(what=["saves"], seconds=0.4)
+    rig.start(what=["saves"], seconds=0.5, pause=0.2)
     for _ in range(5):
         line = rig.in_mid_step()
         rig.strike()

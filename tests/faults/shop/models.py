@@ -47,7 +47,8 @@ class Ledger(models.Model):
     """What handlers, the app and the operator did: a line each, with the time.
 
     A ``step`` has the token of its claim and the process; ``seen`` is the last time that
-    it said it was alive; ``ended`` when it left the handler, ``completed`` without an error.
+    it said it was alive; it has ``ended`` when it left the handler, and ``completed``
+    when it did so without an error.
     """
 
     what = models.CharField(max_length=20)  # step, created, reset, deleted, done
