@@ -1,0 +1,50 @@
+"""The fault matrix's short form: every fault once, each as a test (see tests/faults)."""
+
+import threading
+
+import pytest
+
+from tests.faults import plan
+from tests.faults.scenarios import FAULTS
+
+LIMIT = 600  # seconds for all of them; it takes less than 300
+
+
+class Results:
+    """What the lanes have said; a test waits for its own fault."""
+
+    def __init__(self, faults):
+        self.by_fault, self.changed = {}, threading.Condition()
+        self.rest = threading.Thread(
+            target=self.run, args=[plan.short(faults)], daemon=True
+        )
+        self.rest.start()
+
+    def run(self, planned):
+        plan.run(planned, plan.ROWS["short"], lanes=3, report=self.take)
+
+    def take(self, result):
+        with self.changed:
+            self.by_fault[result["fault"]] = result
+            self.changed.notify_all()
+
+    def of(self, fault):
+        with self.changed:
+            assert self.changed.wait_for(lambda: fault in self.by_fault, LIMIT), "no result"
+            return self.by_fault[fault]
+
+
+@pytest.fixture(scope="module")
+def results(request):
+    """Start the faults that were asked for, side by side."""
+    items = [item for item in request.session.items if "fault" in item.fixturenames]
+    wanted = {item.callspec.params["fault"] for item in items}
+    found = Results([fault for fault in FAULTS if fault in wanted])
+    yield found
+    found.rest.join(LIMIT)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_lost_doubled_or_late(fault, results):
+    result = results.of(fault)
+    assert result["verdict"] == "held", result
