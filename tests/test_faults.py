@@ -14,14 +14,18 @@ class Results:
     """What the lanes have said; a test waits for its own fault."""
 
     def __init__(self, faults):
-        self.by_fault, self.changed = {}, threading.Condition()
-        self.rest = threading.Thread(
-            target=self.run, args=[plan.short(faults)], daemon=True
-        )
-        self.rest.start()
+        self.by_fault, self.ended = {}, False
+        self.changed = threading.Condition()
+        self.lanes = threading.Thread(target=self.run, args=[faults], daemon=True)
+        self.lanes.start()
 
-    def run(self, planned):
-        plan.run(planned, plan.ROWS["short"], lanes=3, report=self.take)
+    def run(self, faults):
+        try:
+            plan.run(plan.short(faults), plan.ROWS["short"], lanes=3, report=self.take)
+        finally:
+            with self.changed:
+                self.ended = True
+                self.changed.notify_all()
 
     def take(self, result):
         with self.changed:
@@ -30,7 +34,7 @@ class Results:
 
     def of(self, fault):
         with self.changed:
-            assert self.changed.wait_for(lambda: fault in self.by_fault, LIMIT), "no result"
+            self.changed.wait_for(lambda: fault in self.by_fault or self.ended, LIMIT)
             return self.by_fault[fault]
 
 
@@ -41,7 +45,7 @@ def results(request):
     wanted = {item.callspec.params["fault"] for item in items}
     found = Results([fault for fault in FAULTS if fault in wanted])
     yield found
-    found.rest.join(LIMIT)
+    found.lanes.join(LIMIT)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

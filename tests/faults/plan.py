@@ -109,8 +109,11 @@ def judged(result):
     for what in ("lost", "twice", "late"):
         if names := result.get(what):
             wrong.append(f"{len(names)} {what}: {', '.join(names[:5])}")
+    fault = FAULTS[result["fault"]]
+    if fault.once and (again := result.get("runs", 0) - result.get("rows", 0)) > 0:
+        wrong.append(f"{again} repeated")
     if "broken" in result:
         wrong.append("no result: " + result["broken"].strip().splitlines()[-1])
-    if result.get("save", 0) > LONGEST_SAVE and FAULTS[result["fault"]].broker_away:
+    if fault.broker_away and result.get("save", 0) > LONGEST_SAVE:
         wrong.append(f"a save took {result['save']} s")
     return {**result, "verdict": "; ".join(wrong) or "held"}
