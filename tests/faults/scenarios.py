@@ -207,14 +207,14 @@ def database_restarted_before_finish(rig):
 LONG = {"seconds": 1, "pause": 0.4}
 
 
-def operate(rig, what, act, **app):
+def operate(rig, act_name, act, **app):
     rig.worker()
     rig.start(count=rig.rows * 2 // 3, **LONG, **app)
     for _ in range(5):
         line = rig.in_mid_step()
         row = rig.load(line.row)
         rig.strike()
-        rig.note(what, line.row)
+        rig.note(act_name, line.row)
         act(row)
 
 
