@@ -204,13 +204,13 @@ def database_restarted_before_finish(rig):
 
 #: Long steps, and children without work: a row that is published again while it runs is
 #: claimed before its first run ends.
-LONG = {"seconds": 1, "pause": 0.4}
+LONG = {"seconds": 1, "pause": 0.5}
 
 
 def operate(rig, act_name, act, **app):
     rig.worker()
-    rig.start(count=rig.rows * 2 // 3, **LONG, **app)
-    for _ in range(5):
+    rig.start(count=rig.rows // 2, **LONG, **app)
+    for _ in range(6):
         line = rig.in_mid_step()
         row = rig.load(line.row)
         rig.strike()
