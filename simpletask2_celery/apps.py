@@ -15,6 +15,7 @@ class SimpleTask2CeleryConfig(AppConfig):
         from . import (
             checks,
             legacy_channels,
+            recovery,
             schedule,
             tasks,  # noqa: F401  registers them
         )
@@ -22,3 +23,4 @@ class SimpleTask2CeleryConfig(AppConfig):
         checks.register()
         schedule.add_entry()
         legacy_channels.run_in_workers()
+        recovery.run_in_workers()

@@ -106,6 +106,40 @@ def fail(row: "SimpleTask", error: BaseException) -> None:
     _write(row, values, exceptions.FINISH_NOT_SAVED)
 
 
+def renew(row: "SimpleTask") -> bool:
+    """Begin the lease of a live run anew; False if it has lost its claim."""
+    fence = row._fence
+    if fence is None:
+        return False
+    mine = fence.narrow(owned(type(row), str(row._state.db))).filter(pk=fence.pk)
+    lease = datetime.timedelta(seconds=row.get_do_task_timeout())
+    return bool(mine.update(auto_reset_time=timezone.now() + lease))
+
+
+def release(row: "SimpleTask", token: datetime.datetime) -> bool:
+    """Make a row READY whose run, the one with that token, is known to be dead.
+
+    False if the row has been reset, claimed again or done meanwhile.
+    """
+    values = row._reset_values(timezone.now(), row.get_task_wait_timeout())
+    return _end_lost(row, token, values)
+
+
+def give_up(row: "SimpleTask", token: datetime.datetime, error: BaseException) -> bool:
+    """Make a row DONE and unsuccessful whose run, with that token, is known to be dead.
+
+    False if the row has been reset, claimed again or done meanwhile.
+    """
+    now = timezone.now()
+    values = {**row._failure_values(now, error), "mod_time": now}
+    return _end_lost(row, token, values)
+
+
+def _end_lost(row: "SimpleTask", token: datetime.datetime, values: dict[str, Any]) -> bool:
+    lost = Fence(row.pk, token, DOING).narrow(owned(type(row), str(row._state.db)))
+    return bool(lost.filter(pk=row.pk).update(**values))
+
+
 def reset_pages(
     rows: "models.QuerySet[SimpleTask]", still: Q
 ) -> "Iterator[tuple[int, list[SimpleTask]]]":
