@@ -15,6 +15,7 @@ class SimpleTask2CeleryConfig(AppConfig):
         from . import (
             checks,
             legacy_channels,
+            missing_reset,
             recovery,
             schedule,
             tasks,  # noqa: F401  registers them
@@ -24,3 +25,4 @@ class SimpleTask2CeleryConfig(AppConfig):
         schedule.add_entry()
         legacy_channels.run_in_workers()
         recovery.run_in_workers()
+        missing_reset.run_in_workers()

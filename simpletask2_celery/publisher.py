@@ -229,6 +229,50 @@ def _send_batch(
                 )
 
 
+def send_task(name: str, **options: Any) -> None:
+    """Send a task without arguments now. Raises what kombu does where that fails."""
+    with _pool(_bounded_connection()).acquire(block=True, timeout=0.5) as producer:
+        current_app.signature(name).apply_async(
+            producer=producer, retry=True, retry_policy=_RETRY, **options
+        )
+
+
+def ping() -> None:
+    """Connect to the broker. Raises what kombu does where that fails."""
+    with _bounded_connection() as connection:
+        connection.ensure_connection(timeout=1, **_RETRY)
+
+
+def workers(timeout: float) -> list[str]:
+    """Return the names of the workers that answer within ``timeout`` seconds."""
+    with _bounded_connection() as connection:
+        answers = current_app.control.ping(timeout=timeout, connection=connection)
+    return sorted(name for answer in answers or () for name in answer)
+
+
+def messages_in_queue(channel: str) -> float:
+    """Return how many messages the channel's Celery queue holds.
+
+    Infinitely many where the broker fails, none where it cannot count or has no such
+    queue.
+    """
+    if current_app.conf.task_always_eager:
+        return 0
+    if celery_breaker.is_open():
+        return float("inf")
+    options = current_app.amqp.router.route(_queue_of(channel, {}), DO_TASK)
+    connection = _bounded_connection()
+    try:
+        with _pool(connection).acquire(block=True, timeout=0.5) as producer:
+            with producer.connection.channel() as own:  # which a refusal closes
+                found = own.queue_declare(options["queue"].name, passive=True)
+                return float(found.message_count)
+    except (*connection.channel_errors, NotImplementedError):
+        return 0
+    except (OperationalError, LimitExceeded, OSError, *connection.connection_errors):
+        return float("inf")
+
+
 def _queue_of(channel: str, kwargs: dict[str, Any]) -> dict[str, str]:
     """Return the queue of a channel: none for "default" and where a route has one."""
     if channel == "default":
