@@ -15,6 +15,8 @@ class SimpleTask2CeleryConfig(AppConfig):
         from . import (
             checks,
             legacy_channels,
+            missing_reset,
+            recovery,
             schedule,
             tasks,  # noqa: F401  registers them
         )
@@ -22,3 +24,5 @@ class SimpleTask2CeleryConfig(AppConfig):
         checks.register()
         schedule.add_entry()
         legacy_channels.run_in_workers()
+        recovery.run_in_workers()
+        missing_reset.run_in_workers()

@@ -10,6 +10,7 @@ import logging
 from django.apps import apps
 from django.db import DatabaseError
 
+from . import last_reset
 from .models import SimpleTask
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ def run() -> dict[str, int]:
             counts[name] = model.do_auto_reset()
         except DatabaseError:
             logger.exception("Auto-reset of %s failed; the next run tries again.", name)
+    last_reset.note()
     return counts
 
 

@@ -70,7 +70,7 @@ class Setting(Generic[T]):
         return (
             isinstance(value, numbers)
             and not isinstance(value, bool)
-            and 0 < value < float("inf")
+            and (0 < value < float("inf") or value == self.default)
         )
 
     def _formats(self, value: str) -> bool:
@@ -118,6 +118,9 @@ class Conf:
     proxy_max_size = Setting(10 * 1024 * 1024, "a number of bytes above 0 (int)")
     do_auto_reset = Setting(True, "True or False")
     auto_reset_interval = Setting(60.0, "a number of seconds above 0")
+    heartbeat = Setting(0.0, "a number of seconds, 0 for none")
+    enforce_timeout = Setting(False, "True or False")
+    max_lost_runs = Setting(5, "a number above 0 (int)")
     aclkey = Setting("", "a str", fallback="SECRET_KEY")
     task_pull_timeout = Setting(5, "a number of seconds above 0 (int)")
 

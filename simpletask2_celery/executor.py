@@ -1,21 +1,41 @@
 """Run a row: claim, step 1, proxy, step 2, … finish; every arrow is one fenced write."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from . import proxy, state, steps
+from celery.exceptions import SoftTimeLimitExceeded
+
+from . import heartbeat, proxy, state, steps
 from .models import SimpleTask
+
+Held = Callable[[SimpleTask], AbstractContextManager[None]]
 
 
 def run(
-    model: type[SimpleTask], using: str, pk: Any, force: bool = False
+    model: type[SimpleTask],
+    using: str,
+    pk: Any,
+    force: bool = False,
+    held: Held | None = None,
 ) -> dict[str, Any]:
     """Run the row to its end and return what its last step returned, with its name.
+
+    ``held`` is entered with the claimed row for as long as the run lasts.
 
     Raises DjangoSimpleTask2Error: 2910004, 2910008, 2910013 or 2910015 where there is
     nothing to do, 2910007, 2910009, 2910010 or 2910014 where the run failed.
     """
     steps.require_handlers(model, 1, model.final_step)
     row = state.claim(model, using, pk, force)
+    with held(row) if held else nullcontext(), heartbeat.beating(row):
+        try:
+            return _run_steps(row)
+        except SoftTimeLimitExceeded as error:  # between two handlers
+            raise steps.failed(row, row.current_step or 1, error) from error
+
+
+def _run_steps(row: SimpleTask) -> dict[str, Any]:
     payload: dict[str, Any] = {}
     data: Any = None
     for step in range(1, row.final_step + 1):

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from . import exceptions, publisher, runtime_timeouts, state, steps, task_info
+from .backlog import Backlog
 from .conf import conf
 from .fence import STATE_FIELDS, Fence
 
@@ -242,10 +243,14 @@ class SimpleTask(models.Model):
 
     @classmethod
     def do_auto_reset(cls) -> int:
-        """Reset and publish every row whose lease is over; return their number."""
+        """Reset and publish every row whose lease is over; return their number.
+
+        READY rows whose message is presumed to wait in a long queue are left alone.
+        """
         count = 0
+        waiting = Backlog()
         for using in state.databases_of(cls):
-            for changed, rows in state.reset_stale(cls, using):
+            for changed, rows in state.reset_stale(cls, using, waiting.holds):
                 if changed:
                     publisher.publish_on_commit(rows)
                 count += changed

@@ -46,12 +46,14 @@ _pools: dict[Any, ProducerPool] = {}
 class Message(NamedTuple):
     """What is sent of a row: the kwargs of the task, the channel, "app.model:pk".
 
-    The name is None where it would be another row's: it tells no database.
+    The name is None where it would be another row's: it tells no database. ``limits``
+    are Celery's time limits, where DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT asks for them.
     """
 
     kwargs: dict[str, Any]
     channel: str
     name: str | None
+    limits: dict[str, float]
 
 
 class Breaker:
@@ -90,16 +92,33 @@ def publish_on_commit(rows: Iterable[models.Model], **options: Any) -> int:
         by_database: dict[str, list[Message]] = {}
         for row in page:
             using = row._state.db or router.db_for_write(type(row), instance=row)
-            by_database.setdefault(using, []).append(_message(row))
+            by_database.setdefault(using, []).append(message_of(row))
         for using, messages in by_database.items():
             _on_commit(using, messages, options)
     return count
 
 
-def _message(row: Any) -> Message:
+def message_of(row: Any) -> Message:
+    """Return the message of a saved row."""
     nameable = row._state.db in (None, router.db_for_write(type(row)))
     name = row.get_task_info() if nameable else None
-    return Message(task_info.message(row), row.get_channel_name(), name)
+    limits = time_limits(row.get_do_task_timeout()) if conf.enforce_timeout else {}
+    return Message(task_info.message(row), row.get_channel_name(), name, limits)
+
+
+def time_limits(timeout: float) -> dict[str, float]:
+    """Return Celery's limits, in seconds, for a run with a lease of ``timeout``.
+
+    The hard limit is the lease; the soft one comes before it, a tenth of the lease
+    but at most five seconds, so that a row is failed while the run still holds it.
+    """
+    return {"time_limit": timeout, "soft_time_limit": timeout - min(timeout / 10, 5)}
+
+
+def publish_lost(row: Any, lost_runs: int) -> None:
+    """Publish a row whose last run was lost, with the number of those in a row."""
+    message = message_of(row)
+    _send([message._replace(kwargs={**message.kwargs, "lost_runs": lost_runs})], {})
 
 
 def check_options(
@@ -201,13 +220,57 @@ def _send_batch(
 ) -> None:
     with _pool(connection).acquire(block=True, timeout=0.5) as producer:
         with producer.batch(max_size=BATCH):
-            for kwargs, channel, _ in messages:
+            for kwargs, channel, _, limits in messages:
                 current_app.signature(DO_TASK, kwargs=kwargs).apply_async(
                     producer=producer,
                     retry=True,
                     retry_policy=_RETRY,
-                    **{**_queue_of(channel, kwargs), **options},
+                    **{**_queue_of(channel, kwargs), **limits, **options},
                 )
+
+
+def send_task(name: str, **options: Any) -> None:
+    """Send a task without arguments now. Raises what kombu does where that fails."""
+    with _pool(_bounded_connection()).acquire(block=True, timeout=0.5) as producer:
+        current_app.signature(name).apply_async(
+            producer=producer, retry=True, retry_policy=_RETRY, **options
+        )
+
+
+def ping() -> None:
+    """Connect to the broker. Raises what kombu does where that fails."""
+    with _bounded_connection() as connection:
+        connection.ensure_connection(timeout=1, **_RETRY)
+
+
+def workers(timeout: float) -> list[str]:
+    """Return the names of the workers that answer within ``timeout`` seconds."""
+    with _bounded_connection() as connection:
+        answers = current_app.control.ping(timeout=timeout, connection=connection)
+    return sorted(name for answer in answers or () for name in answer)
+
+
+def messages_in_queue(channel: str) -> float:
+    """Return how many messages the channel's Celery queue holds.
+
+    Infinitely many where the broker fails, none where it cannot count or has no such
+    queue.
+    """
+    if current_app.conf.task_always_eager:
+        return 0
+    if celery_breaker.is_open():
+        return float("inf")
+    options = current_app.amqp.router.route(_queue_of(channel, {}), DO_TASK)
+    connection = _bounded_connection()
+    try:
+        with _pool(connection).acquire(block=True, timeout=0.5) as producer:
+            with producer.connection.channel() as own:  # which a refusal closes
+                found = own.queue_declare(options["queue"].name, passive=True)
+                return float(found.message_count)
+    except (*connection.channel_errors, NotImplementedError):
+        return 0
+    except (OperationalError, LimitExceeded, OSError, *connection.connection_errors):
+        return float("inf")
 
 
 def _queue_of(channel: str, kwargs: dict[str, Any]) -> dict[str, str]:

@@ -70,6 +70,11 @@ def taken(channel: str, count: int) -> list[bytes]:
     return [_bytes(entry) for entry in entries]
 
 
+def length(channel: str) -> int:
+    """Return how many entries the channel's list holds."""
+    return int(_client().llen(list_of(channel)))
+
+
 def oldest(channel: str) -> bytes | None:
     """Return the entry that is next in the channel's list, and leave it there."""
     entry = _client().lindex(list_of(channel), 0)

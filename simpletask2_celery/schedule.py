@@ -29,9 +29,14 @@ def add_entry() -> None:
             _add_to(app)
 
 
+def is_wanted(app: Celery) -> bool:
+    """Tell whether this app's processes are to see to the reset."""
+    return bool(app.conf.get(WANTED, conf.do_auto_reset))
+
+
 def _add_to(app: Celery) -> None:
     # Changed in place, as Celery's own add_periodic_task does: an assignment would hide
     # behind a schedule from Django's settings.
     existing = app.conf.beat_schedule
-    if app.conf.get(WANTED, conf.do_auto_reset) and ENTRY not in existing:
+    if is_wanted(app) and ENTRY not in existing:
         existing[ENTRY] = entry(conf.auto_reset_interval)

@@ -6,7 +6,8 @@ here. Handlers run at least once: after a crash a row is reset and runs again.
 """
 
 import datetime
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from .fence import Fence
 
 if TYPE_CHECKING:
     from .models import SimpleTask
+
+logger = logging.getLogger(__name__)
 
 READY, DOING, DONE = 10, 20, 30
 PAGE = 1000  # rows of one UPDATE of a reset; no lock is held longer than that
@@ -106,11 +109,48 @@ def fail(row: "SimpleTask", error: BaseException) -> None:
     _write(row, values, exceptions.FINISH_NOT_SAVED)
 
 
+def renew(row: "SimpleTask") -> bool:
+    """Begin the lease of a live run anew; False if it has lost its claim."""
+    fence = row._fence
+    if fence is None:
+        return False
+    mine = fence.narrow(owned(type(row), str(row._state.db))).filter(pk=fence.pk)
+    lease = datetime.timedelta(seconds=row.get_do_task_timeout())
+    return bool(mine.update(auto_reset_time=timezone.now() + lease))
+
+
+def release(row: "SimpleTask", token: datetime.datetime) -> bool:
+    """Make a row READY whose run, the one with that token, is known to be dead.
+
+    False if the row has been reset, claimed again or done meanwhile.
+    """
+    values = row._reset_values(timezone.now(), row.get_task_wait_timeout())
+    return _end_lost(row, token, values)
+
+
+def give_up(row: "SimpleTask", token: datetime.datetime, error: BaseException) -> bool:
+    """Make a row DONE and unsuccessful whose run, with that token, is known to be dead.
+
+    False if the row has been reset, claimed again or done meanwhile.
+    """
+    now = timezone.now()
+    values = {**row._failure_values(now, error), "mod_time": now}
+    return _end_lost(row, token, values)
+
+
+def _end_lost(row: "SimpleTask", token: datetime.datetime, values: dict[str, Any]) -> bool:
+    lost = Fence(row.pk, token, DOING).narrow(owned(type(row), str(row._state.db)))
+    return bool(lost.filter(pk=row.pk).update(**values))
+
+
 def reset_pages(
-    rows: "models.QuerySet[SimpleTask]", still: Q
+    rows: "models.QuerySet[SimpleTask]",
+    still: Q,
+    leave: "Callable[[SimpleTask], bool]" = lambda row: False,
 ) -> "Iterator[tuple[int, list[SimpleTask]]]":
     """Reset rows a page at a time; yield (number reset, rows to publish) of each.
 
+    Rows of which ``leave`` is true are left as they are.
     ``still`` is what must be true of a row, and the UPDATE of a page asks it again:
     a row that finished meanwhile is left alone. It may be among those to publish,
     which does nothing to it.
@@ -122,7 +162,8 @@ def reset_pages(
         now = timezone.now()
         by_wait: dict[int, list[SimpleTask]] = {}
         for row in page:
-            by_wait.setdefault(row.get_task_wait_timeout(), []).append(row)
+            if not leave(row):
+                by_wait.setdefault(row.get_task_wait_timeout(), []).append(row)
         for wait, group in by_wait.items():
             mine = owned(model, using).filter(still, pk__in=[row.pk for row in group])
             yield mine.update(**model._reset_values(now, wait)), group
@@ -130,10 +171,10 @@ def reset_pages(
 
 
 def reset_stale(
-    model: "type[SimpleTask]", using: str
+    model: "type[SimpleTask]", using: str, leave: "Callable[[SimpleTask], bool]"
 ) -> "Iterator[tuple[int, list[SimpleTask]]]":
     """Reset the rows whose lease is over, and READY rows that never had one."""
-    return reset_pages(_own_rows(model, using), stale(timezone.now()))
+    return reset_pages(_own_rows(model, using), stale(timezone.now()), leave)
 
 
 def stale(now: datetime.datetime) -> Q:
@@ -263,6 +304,10 @@ def _heirs(model: "type[SimpleTask]") -> "list[type[SimpleTask]]":
 
 
 def _has_table(alias: str, model: type[models.Model]) -> bool:
-    with connections[alias].cursor() as cursor:
-        tables = connections[alias].introspection.get_table_list(cursor)
+    try:
+        with connections[alias].cursor() as cursor:
+            tables = connections[alias].introspection.get_table_list(cursor)
+    except DatabaseError as error:  # which must not keep other databases' rows
+        logger.warning("Database %s is left out: %s", alias, type(error).__name__)
+        return False
     return model._meta.db_table.casefold() in {t.name.casefold() for t in tables}

@@ -53,16 +53,17 @@ def call(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
     except exceptions.ClaimLost:
         raise
     except Exception as error:
-        raise _failed(row, step, error) from error
+        raise failed(row, step, error) from error
 
 
 async def _awaited(answer: Any) -> Any:
     return await answer
 
 
-def _failed(
+def failed(
     row: "SimpleTask", step: int, error: Exception
 ) -> exceptions.DjangoSimpleTask2Error:
+    """Write the row DONE and unsuccessful; return the 2910009 that says why."""
     text = f"{type(error).__name__}: {error}"
     try:
         state.fail(row, error)

@@ -1,12 +1,22 @@
 """The two Celery tasks: run one row, and reset the rows whose lease is over."""
 
 import logging
+from functools import partial
 from typing import Any
 
 from celery import Task, shared_task
 from django.db import connections
 
-from . import auto_reset, exceptions, executor, publisher, responses, schedule, task_info
+from . import (
+    auto_reset,
+    claims,
+    exceptions,
+    executor,
+    publisher,
+    responses,
+    schedule,
+    task_info,
+)
 from .conf import conf
 from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
@@ -38,11 +48,13 @@ def do_task(
     model: Any = None,
     id: Any = None,  # noqa: A002  the name is part of the message
     using: Any = None,
+    lost_runs: Any = 0,
     **later: Any,
 ) -> dict[str, Any]:
     """Run the row named by ``app_label``, ``model``, ``id`` and ``using``.
 
-    Returns the envelope of the compatibility facts, section 8. Where there is nothing
+    ``lost_runs`` is how many runs of the row in a row took their process down. Returns
+    the envelope of the compatibility facts, section 8. Where there is nothing
     to do, or the message names no row, it says so; a failed run raises
     DjangoSimpleTask2Error, so that Celery and error trackers see it. ``later`` is what
     messages of later versions may carry.
@@ -54,7 +66,7 @@ def do_task(
             SimpleTask, app_label, model, id, using
         )
         name = task_info.text(task_model, pk)
-        result = executor.run(task_model, database, pk)
+        result = executor.run(task_model, database, pk, held=_held(self, lost_runs))
     except DjangoSimpleTask2Error as error:
         return _answer(name, error)
     logger.debug("%s: done", name)
@@ -71,6 +83,11 @@ def do_task(
 def do_auto_reset() -> dict[str, int]:
     """Reset and publish the rows whose lease is over; return {"app.model": number}."""
     return auto_reset.run()
+
+
+def _held(task: "Task[Any, Any]", lost_runs: Any) -> executor.Held:
+    count = lost_runs if isinstance(lost_runs, int) else 0
+    return partial(claims.held, task_id=str(task.request.id), lost_runs=count)
 
 
 def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:

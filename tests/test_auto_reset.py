@@ -7,9 +7,10 @@ import sys
 
 import pytest
 from celery import current_app
+from django.db.models import F
 from django.utils import timezone
 
-from simpletask2_celery import state, tasks
+from simpletask2_celery import publisher, redis_lists, state, tasks
 from tests.fixtures import ROOT, environ, queued
 from tests.project.jobs.models import ChildJob, Job
 
@@ -86,6 +87,62 @@ def test_many_rows_go_in_pages(using, monkeypatch, django_assert_max_num_queries
     with django_assert_max_num_queries(45, connection=connections[using]):
         assert Job.do_auto_reset() == 95
     assert len(queued()) == 95
+
+
+@pytest.mark.parametrize(
+    ("using", "target"),  # a list's entry names rows of the default database only
+    [
+        ("default", "celery"),
+        ("server", "celery"),
+        ("default", "redis"),
+        ("default", "both"),
+    ],
+)
+def test_rows_that_wait_in_a_long_queue_do_not_flood_it(using, settings, target):
+    """With no worker, and resets for ten times as long as the rows may wait."""
+    settings.DJANGO_SIMPLETASK2_PUBLISH_TO = target
+    total = 10_000 if target == "celery" else 1_000
+    wait = datetime.timedelta(seconds=1)
+    objects = Job.objects.using(using)
+    objects.bulk_create([Job() for _ in range(total)])
+    assert Job.do_auto_reset() == total  # which publishes them, for the first time
+    for _ in range(10):  # a second goes by, each time
+        objects.update(auto_reset_time=F("auto_reset_time") - wait)
+        Job.do_auto_reset()
+    found = len(queued()) if target != "redis" else redis_lists.length("default")
+    assert total <= found <= 2 * total
+    assert not objects.exclude(status=10).exists()
+
+
+def test_rows_whose_messages_are_lost_are_published_however_many(using):
+    rows = [Job.objects.using(using).create() for _ in range(4)]
+    for row in rows:
+        at(using, row, -1)
+    assert Job.do_auto_reset() == 0  # all four are in the queue
+    queued()  # and now they are not
+    rows[0].publish()
+    assert Job.do_auto_reset() == 3
+    assert len(queued()) == 4
+
+
+def test_a_row_that_waits_very_long_is_published_whatever_the_queue_holds(using):
+    row = Job.objects.using(using).create()
+    at(using, row, -Job.task_wait_timeout * 11)
+    assert Job.do_auto_reset() == 1
+    assert len(queued()) == 2
+
+
+def test_while_the_broker_fails_rows_stay_due(using):
+    row = Job.objects.using(using).create()
+    at(using, row, -1)
+    running = Job.objects.using(using).create()
+    at(using, running, -1, status=20, start_time=timezone.now())
+    queued()
+    publisher.celery_breaker.open()
+    assert Job.do_auto_reset() == 1  # the one that ran: no broker keeps its reset back
+    publisher.celery_breaker.close()
+    assert Job.do_auto_reset() == 1
+    assert [message["id"] for message in queued()] == [row.pk]
 
 
 def test_one_table_that_fails_does_not_keep_the_others(using, monkeypatch, caplog):

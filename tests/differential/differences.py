@@ -33,6 +33,7 @@ REDIS_DOWN = _10 + "save() asks Redis for the timeouts first"
 CHOSEN_KEY = _10 + "a row with a UUID or a chosen pk is never published"
 LAST_ROW_ONLY = _10 + "inside atomic() a loop publishes only the last row"
 TWO_START = _10 + "check, then save: two workers can both start a row"
+FLOOD = _10 + "READY rows that merely wait in a long queue are pushed again"
 LATE = _10 + "a late worker overwrites the state of a newer run"
 OTHERS_WIN = _10 + "check, then save: what others changed meanwhile is overwritten"
 AS_CLAIMED = _10 + "check, then save: a run starts from the row that its claim found"
@@ -547,6 +548,14 @@ METHODS = {
 }
 
 AUTO_RESET = {
+    "auto reset of a row that still waits in its list": {
+        "returned 1": (FLOOD, 1, 0),
+        "lists 1": (
+            FLOOD,
+            {"django-simpletask2:channels:default": ["shop.job:1", "shop.job:1"]},
+            {"django-simpletask2:channels:default": ["shop.job:1"]},
+        ),
+    },
     "auto reset in a transaction": {
         "lists 1": (
             LAST_ROW_ONLY,

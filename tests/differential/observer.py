@@ -69,8 +69,9 @@ class Observer(dict):
         return returned
 
     def lists(self):
-        """See all that is in Redis."""
-        self.note("lists", {key: _redis_value(key) for key in sorted(redis().keys())})
+        """See all that is in Redis, but for the time of ours's last reset."""
+        keys = sorted(k for k in redis().keys() if not k.endswith(":last-reset"))
+        self.note("lists", {key: _redis_value(key) for key in keys})
 
     def drive(self, row):
         """Do all steps as the original's server does (compatibility facts, section 9)."""

@@ -73,3 +73,31 @@ def proxied_dict(row, payload):
     if payload["step"] == 1:
         return {"proxy": {"method": "GET", "url": row.url}}
     return {}
+
+
+def die(row, payload):
+    """Take the worker's child down, each time."""
+    write_ledger(row, payload)
+    os.kill(os.getpid(), 9)
+
+
+def die_with_all(row, payload):
+    """Take the whole worker down, each time."""
+    write_ledger(row, payload)
+    os.killpg(os.getpgid(os.getppid()), 9)
+
+
+def three_seconds(row, payload):
+    write_ledger(row, payload)
+    time.sleep(3)
+
+
+def hang(row, payload):
+    """Hear no soft time limit."""
+    write_ledger(row, payload)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            time.sleep(1)
+        except Exception:
+            pass

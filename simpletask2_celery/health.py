@@ -1,0 +1,101 @@
+"""Is it well? The figures that a probe, a command or a view asks for."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.db import connections, router
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+
+from . import auto_reset, last_reset, publisher, state
+from .conf import conf
+from .missing_reset import MISSING
+from .models import SimpleTask
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, whether it is well, the figure and its words."""
+
+    name: str
+    ok: bool
+    value: Any
+    text: str
+
+
+def check(timeout: float = 1.0) -> list[Finding]:
+    """Look at databases, broker, workers, rows and resets.
+
+    ``timeout`` is how many seconds workers have to answer. Never raises: what cannot
+    be reached is not well. One query a model and a ping: enough for a probe every
+    five seconds.
+    """
+    return [*_databases(), *_broker_and_workers(timeout), *_rows(), _last_reset()]
+
+
+def _databases() -> Iterator[Finding]:
+    models = auto_reset.task_models()
+    for alias in connections:
+        if any(router.allow_migrate_model(alias, model) for model in models):
+            yield _timed(f"database {alias}", partial(_select_1, alias))
+
+
+def _select_1(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _broker_and_workers(timeout: float) -> Iterator[Finding]:
+    broker = _timed("broker", publisher.ping)
+    yield broker
+    names = publisher.workers(timeout) if broker.ok else []
+    text = ", ".join(names) or "none answers"
+    yield Finding("workers", bool(names), names, f"{len(names)} ({text})")
+
+
+def _rows() -> Iterator[Finding]:
+    oldest: list[datetime] = []
+    late = 0
+    try:
+        for model in auto_reset.task_models():
+            for alias in state.databases_of(model):
+                found = _figures(model, alias)
+                oldest += [found["oldest"]] if found["oldest"] else []
+                late += found["late"]
+    except Exception as error:
+        yield Finding("rows", False, None, type(error).__name__)
+        return
+    age = (timezone.now() - min(oldest)).total_seconds() if oldest else None
+    yield Finding("oldest READY row", True, age, "none" if age is None else f"{age:.0f} s")
+    yield Finding("rows past their lease", True, late, str(late))
+
+
+def _figures(model: type[SimpleTask], alias: str) -> dict[str, Any]:
+    late = Q(status=state.DOING, auto_reset_time__lt=timezone.now())
+    ready = Q(status=state.READY)
+    rows = model._base_manager.using(alias).filter(ready | late)
+    return rows.aggregate(
+        oldest=Min("add_time", filter=ready), late=Count("pk", filter=late)
+    )
+
+
+def _last_reset() -> Finding:
+    age = last_reset.age()
+    if age is None:
+        return Finding("last auto-reset", False, None, "not known; none yet, or no cache")
+    missing = age > MISSING * conf.auto_reset_interval
+    return Finding("last auto-reset", not missing, age, f"{age:.0f} s ago")
+
+
+def _timed(name: str, look: Callable[[], None]) -> Finding:
+    began = time.monotonic()
+    try:
+        look()
+    except Exception as error:
+        return Finding(name, False, None, f"not reached ({type(error).__name__})")
+    seconds = time.monotonic() - began
+    return Finding(name, True, seconds, f"answers in {seconds * 1000:.0f} ms")

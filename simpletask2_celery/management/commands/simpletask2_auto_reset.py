@@ -1,0 +1,19 @@
+"""Run one auto-reset here and now, as from cron."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from simpletask2_celery import auto_reset
+
+
+class Command(BaseCommand):
+    """``manage.py simpletask2_auto_reset``: the work of beat's entry, once."""
+
+    help = "Resets and publishes the rows whose lease is over, for those without beat."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run it and print a line for each model with rows that were reset."""
+        for name, number in auto_reset.run().items():
+            if number or options["verbosity"] > 1:
+                self.stdout.write(f"{name}: {number}")

@@ -1,0 +1,40 @@
+"""Say whether databases, broker, workers and resets are well."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from simpletask2_celery import health
+
+
+class Command(BaseCommand):
+    """``manage.py simpletask2_health [--json]``: exit code 0 where all is well, else 1."""
+
+    help = (
+        "A line each for databases, broker, workers, the oldest READY row, rows past "
+        "their lease and the last auto-reset. Exit code 1 if one is not well."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take --json and --timeout."""
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument(
+            "--timeout", type=float, default=1.0, help="seconds to wait for workers"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print the findings and exit."""
+        findings = health.check(options["timeout"])
+        well = all(finding.ok for finding in findings)
+        if options["json"]:
+            shown = {finding.name: asdict(finding) for finding in findings}
+            self.stdout.write(json.dumps({"ok": well, "findings": shown}))
+        else:
+            for finding in findings:
+                mark = "ok  " if finding.ok else "FAIL"
+                self.stdout.write(f"{mark} {finding.name}: {finding.text}")
+        sys.exit(0 if well else 1)

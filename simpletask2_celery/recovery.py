@@ -1,0 +1,205 @@
+"""Give back the claims of dead processes, within a second and by proof of death.
+
+A thread of each worker looks at the notes of ``claims`` twice a second. A note whose
+process is dead is a run that will never end: its row becomes READY again and is
+published, by an UPDATE that asks for that run's token. When a whole worker was killed,
+the next one of its node name finds the file. A node that is gone for good is the
+lease's business.
+
+A row that takes its process down again and again is given up. How often it did
+travels with its message; where that is lost, it is counted anew.
+"""
+
+import datetime
+import logging
+import os
+import threading
+from typing import Any
+
+from celery import signals
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
+from django.db import connections
+from django.utils.translation import gettext as translate
+
+from . import exceptions, publisher, state, task_info
+from .claims import Board, board_path, post_on, process_identity
+from .conf import conf
+from .models import SimpleTask
+
+logger = logging.getLogger(__name__)
+
+POLL = 0.5  # seconds between two looks at the notes
+PATIENCE = 120  # failed looks after which a note is left to the lease
+
+
+class Keeper(threading.Thread):
+    """Looks after the notes of one node: this worker's, and those of its dead ones."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(name="simpletask2-keeper", daemon=True)
+        self._path = board_path(node)
+        identity = process_identity(os.getpid()) or []
+        self.board = Board(self._path.with_suffix("." + "-".join(map(str, identity))))
+        self.board.own()
+        self._failures: dict[str, int] = {}
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Look at the notes until the worker ends."""
+        while not self._stopped.wait(POLL):
+            self.look()
+
+    def look(self) -> None:
+        """Release what dead processes had claimed; delete the files of dead workers."""
+        self._look_at(self.board)
+        for path in self._path.parent.glob(f"{self._path.name}.*"):
+            if path != self.board.path:
+                board = Board(path)
+                if board.own():  # its worker is dead; a child of it may live still
+                    self._look_at(board)
+                    board.close()
+                else:
+                    board.leave()
+
+    def stop(self) -> None:
+        """End; the file stays if a process was killed over its note."""
+        self._stopped.set()
+        if self.is_alive():
+            self.join()
+        post_on(None)
+        self.board.close()
+
+    def _look_at(self, board: Board) -> None:
+        for slot, note in board.notes():
+            if board.is_abandoned(slot, note) and self._is_dealt_with(note):
+                board.wipe(slot)
+
+    def _is_dealt_with(self, note: dict[str, Any]) -> bool:
+        try:
+            with _no_fork:
+                try:
+                    release(note)
+                finally:
+                    connections.close_all()
+        except Exception as error:
+            failures = self._failures.get(note["task_id"], 0) + 1
+            self._failures[note["task_id"]] = failures
+            if failures == 1:
+                name = _name(note)
+                logger.warning("%s: not released yet (%s)", name, type(error).__name__)
+            return failures >= PATIENCE
+        self._failures.pop(note["task_id"], None)
+        return True
+
+
+def release(note: dict[str, Any]) -> None:
+    """Make the row of a lost run READY and publish it, or give it up.
+
+    Does nothing where the row has gone on without that run. Raises DatabaseError.
+    """
+    model, using, pk = task_info.named_row(
+        SimpleTask, note["app_label"], note["model"], note["id"], note["using"]
+    )
+    row = model._base_manager.using(using).filter(pk=pk).first()
+    if row is None:
+        return
+    token = datetime.datetime.fromisoformat(note["token"])
+    lost_runs = note["lost_runs"] + 1
+    if note["timed_out"]:
+        text = translate("the run was longer than its time limit, do_task_timeout")
+        _give_up(row, token, TimeLimitExceeded(text))
+    elif lost_runs >= conf.max_lost_runs:
+        text = translate("{count} runs of it in a row took their process down")
+        _give_up(row, token, WorkerLostError(text.format(count=lost_runs)))
+    elif state.release(row, token):
+        logger.warning("%s: its process died; READY again.", row.get_task_info())
+        row.refresh_from_db()
+        publisher.publish_lost(row, lost_runs)
+
+
+def _give_up(row: SimpleTask, token: datetime.datetime, reason: Exception) -> None:
+    if not state.give_up(row, token, reason):
+        return
+    error = exceptions.error(
+        exceptions.HANDLER_FAILED,
+        task_info=row.get_task_info(),
+        handler=f"do_task_main_step{row.current_step}",
+        error=reason.args[0],
+    )
+    logger.error("%s: given up: %s", row.get_task_info(), error)
+
+
+def _name(note: dict[str, Any]) -> str:
+    return f"{note['app_label']}.{note['model']}:{note['id']}"
+
+
+class _NoFork:
+    """Keeps the pool from forking while this thread talks to database and broker.
+
+    A child that is forked then could inherit a lock of a library that nobody opens
+    any more. The pool waits two seconds at most.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forking = False
+        os.register_at_fork(
+            before=self._before, after_in_parent=self._after, after_in_child=self._renew
+        )
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *args: object) -> None:
+        self._lock.release()
+
+    def _before(self) -> None:
+        self._forking = self._lock.acquire(timeout=2)
+
+    def _after(self) -> None:
+        if self._forking:
+            self._lock.release()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+
+_no_fork = _NoFork()
+
+
+# -- the worker's signals ----------------------------------------------------------------
+
+_keepers: list[Keeper] = []
+
+
+def run_in_workers() -> None:
+    """Let each Celery worker of this project note its claims and keep them."""
+    signals.worker_init.connect(_begin)
+    signals.worker_ready.connect(_start)
+    signals.worker_shutdown.connect(_stop)
+    signals.task_failure.connect(_note_time_limit)
+
+
+def _begin(sender: Any, **kwargs: object) -> None:
+    try:
+        _keepers[:] = [Keeper(sender.hostname)]
+    except OSError as error:  # no folder to write to: leases alone
+        logger.warning("Claims are not noted, leases alone recover rows: %s", error)
+        return
+    post_on(_keepers[0].board)
+
+
+def _start(**kwargs: object) -> None:
+    for keeper in _keepers:
+        keeper.start()
+
+
+def _stop(**kwargs: object) -> None:
+    while _keepers:
+        _keepers.pop().stop()
+
+
+def _note_time_limit(task_id: str, exception: object, **kwargs: object) -> None:
+    if isinstance(exception, TimeLimitExceeded):
+        for keeper in _keepers:
+            keeper.board.mark_timed_out(task_id)
