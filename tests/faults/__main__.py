@@ -39,7 +39,7 @@ def main():
     print("\n" + report.text(results, missing, command))
     if asked.write:
         report.write(results, missing, command)
-    return int(any(result["verdict"] != "held" for result in results))
+    return int(not all(result["held"] for result in results))
 
 
 if __name__ == "__main__":

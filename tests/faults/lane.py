@@ -116,7 +116,7 @@ def run(name, servers, folder, rows):
         clear(servers[0])
         FAULTS[name].strike(rig)
         seconds = rig.finish()
-        return {**count(), "seconds": round(seconds, 1)}
+        return {**count(), "seconds": round(seconds, 1), "restarted": rig.restarted}
     except Exception:
         with suppress(Exception):
             return {**count(), "broken": traceback.format_exc(limit=-3)}

@@ -94,7 +94,7 @@ def lane(pair, faults, rows):
             versions = said.get("versions", versions)
             if "fault" in said:
                 result = judged({"pair": pair, "versions": versions, **said})
-                failed = failed or result["verdict"] != "held"
+                failed = failed or not result["held"]
                 yield result
     if failed or process.returncode:
         print(f"What the processes said is in {folder}", file=sys.stderr)
@@ -104,7 +104,7 @@ def lane(pair, faults, rows):
 
 
 def judged(result):
-    """Add the verdict: "held", or what did not."""
+    """Add whether all held, and the verdict in words."""
     wrong = []
     for what in ("lost", "twice", "late"):
         if names := result.get(what):
@@ -116,4 +116,7 @@ def judged(result):
         wrong.append("no result: " + result["broken"].strip().splitlines()[-1])
     if fault.broker_away and result.get("save", 0) > LONGEST_SAVE:
         wrong.append(f"a save took {result['save']} s")
-    return {**result, "verdict": "; ".join(wrong) or "held"}
+    verdict = "; ".join(wrong) or "held"
+    if again := result.get("restarted"):
+        verdict += f" ({again} started again)"
+    return {**result, "held": not wrong, "verdict": verdict}

@@ -53,7 +53,7 @@ def versions(results):
 
 
 def text(results, missing, command):
-    held = sum(result["verdict"] == "held" for result in results)
+    held = sum(result["held"] for result in results)
     absent = "; ".join(f"{name}: {reason}" for name, reason in sorted(missing.items()))
     parts = [
         f"{datetime.date.today()}, `{command}`: {held} of {len(results)} held. "

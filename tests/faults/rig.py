@@ -45,7 +45,7 @@ class Rig:
         self.rows = rows
         self.processes, self.apps, self.chosen = [], [], set()
         self.struck = None
-        self.logs = []
+        self.restarted = 0
 
     # -- processes -------------------------------------------------------------------
 
@@ -86,7 +86,6 @@ class Rig:
 
     def _run(self, role, module, *arguments, **environment):
         path = self.folder / f"{len(self.processes)}-{role}.log"
-        self.logs.append(path)
         with path.open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
@@ -96,7 +95,8 @@ class Rig:
                 stderr=log,
                 start_new_session=True,
             )
-        process.role = role
+        process.role, process.replaced = role, False
+        process.arguments, process.environment = (role, module, *arguments), environment
         self.processes.append(process)
         return process
 
@@ -104,9 +104,24 @@ class Rig:
         return [one for one in self.processes if one.role == role][-1]
 
     def kill(self, process):
-        """SIGKILL the process and all its children."""
+        """SIGKILL the process and all its children; the scenario replaces it."""
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        process.replaced = True
+
+    def again(self, process):
+        """Start it under its own name once more, when it has ended."""
+        process.wait(30)
+        process.replaced = True
+        return self._run(*process.arguments, **process.environment)
+
+    def supervise(self):
+        """Start again what has ended by itself, as systemd would."""
+        for process in list(self.processes):
+            ended = process.role != "app" and process.poll() is not None
+            if ended and not process.replaced:
+                self.again(process)
+                self.restarted += 1
 
     def stop(self):
         for process in self.processes:
@@ -158,12 +173,18 @@ class Rig:
 
         return patiently(done)
 
+    def app_runs(self):
+        return any(app.poll() is None for app in self.apps)
+
     def finish(self):
         """Wait for the app's end and then for the rows; return the seconds it took."""
-        for process in self.apps:
-            process.wait(300)
         end = time.monotonic() + PATIENCE
-        while not self.all_done() and time.monotonic() < end:
+        while (busy := self.app_runs()) or not self.all_done():
+            if busy:
+                end = time.monotonic() + PATIENCE
+            if time.monotonic() > end:
+                break
+            self.supervise()
             time.sleep(0.1)
         seconds = time.time() - self.struck
         time.sleep(1)  # for late runs to do their harm

@@ -50,11 +50,12 @@ def child_killed(rig):
 @fault("worker killed, all of it")
 def worker_killed(rig):
     rig.start()
-    for _ in range(2):
+    for start in (rig.again, lambda _: rig.worker()):  # under its name, and gone for good
         rig.in_mid_step()
         rig.strike()
-        rig.kill(rig.last("worker"))
-        rig.worker()
+        worker = rig.last("worker")
+        rig.kill(worker)
+        start(worker)
 
 
 @fault("beat killed", once=True)
@@ -90,8 +91,7 @@ def warm_shutdown(rig):
     rig.strike()
     worker = rig.last("worker")
     worker.terminate()
-    worker.wait(30)
-    rig.worker()
+    rig.again(worker)
 
 
 @fault("SIGTERM twice and SIGQUIT in mid-step: cold shutdown")
@@ -103,8 +103,7 @@ def cold_shutdown(rig):
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGQUIT):
         worker.send_signal(number)  # Celery ignores the second SIGTERM
         time.sleep(0.05)
-    worker.wait(30)
-    rig.worker()
+    rig.again(worker)
 
 
 def wrong_clock(rig, seconds):
