@@ -15,7 +15,7 @@ from tests.faults.servers import BROKERS, DATABASES
 
 ROOT = Path(__file__).parent.parent.parent
 IN_CI = {"valkey", "postgresql", "sqlite"}
-ROWS = {"short": 40, "long": 120}
+ROWS = {"short": 40, "long": 80}
 #: A save waits 1.5 s for a broker at most; the rest is for a machine that is busy.
 LONGEST_SAVE = 3.0
 
