@@ -30,8 +30,8 @@ def main():
     def take(result):
         results.append(result)
         print(f"{time.monotonic() - began:4.0f} s  {report.line(result)}", flush=True)
-        if "broken" in result:
-            print(result["broken"], file=sys.stderr)
+        if not result["held"]:
+            print(report.details(result), file=sys.stderr, flush=True)
 
     plan.run(planned, plan.ROWS[form], asked.lanes, take)
     _, _, missing = plan.there()

@@ -108,7 +108,7 @@ def judged(result):
     wrong = []
     for what in ("lost", "twice", "late"):
         if names := result.get(what):
-            wrong.append(f"{len(names)} {what}: {', '.join(names[:5])}")
+            wrong.append(f"{len(names)} {what}")
     fault = FAULTS[result["fault"]]
     if fault.once and (again := result.get("runs", 0) - result.get("rows", 0)) > 0:
         wrong.append(f"{again} repeated")

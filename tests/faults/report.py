@@ -36,6 +36,16 @@ def line(result):
     return " | ".join(cells(result))
 
 
+def details(result):
+    """Return the rows that were lost, twice or late, and what broke the run."""
+    named = [
+        f"  {what}: {', '.join(result[what][:5])}"
+        for what in ("lost", "twice", "late")
+        if result.get(what)
+    ]
+    return "\n".join([*named, *filter(None, [result.get("broken")])])
+
+
 def table(results):
     order = list(FAULTS)
     results = sorted(results, key=lambda r: (order.index(r["fault"]), r["pair"]))
