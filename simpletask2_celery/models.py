@@ -213,7 +213,10 @@ class SimpleTask(models.Model):
             self._fence = None
 
     def start(self, force: bool = False, save: bool = True) -> bool:
-        """Mark the row DOING; return False if it was not READY (any, with force)."""
+        """Mark the row DOING; return False if it was not READY (any, with force).
+
+        Nor if ``get_a_task`` has handed it out since it was loaded.
+        """
         if not force and self.status != self.READY:
             return False
         now = timezone.now()
@@ -265,7 +268,8 @@ class SimpleTask(models.Model):
     def get_channel_name(self) -> str:
         """Return the row's channel: what ``channel_field`` holds, or "default"."""
         field = getattr(self, "channel_field", None)
-        return str((field and getattr(self, field, None)) or "default")
+        channel = getattr(self, field, None) if field else None
+        return "default" if channel in (None, "") else str(channel)
 
     get_channel_name.short_description = _("Channel")  # type: ignore[attr-defined]
 
