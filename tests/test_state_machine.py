@@ -37,7 +37,7 @@ from tests.project.jobs.models import Job, Steps
 READY, DOING, DONE = 10, 20, 30
 WAIT = LEASE = 300
 ROWS = 3
-EXAMPLES = {"default": (120, 40), "server": (60, 40)}  # how many, of how many events
+EXAMPLES = {"default": (90, 40), "server": (45, 40)}  # how many, of how many events
 COLUMNS = (
     "status current_step success note add_time mod_time auto_reset_time"
     " start_time step1_time step2_time step3_time done_time"
@@ -369,10 +369,12 @@ class Machine(RuleBasedStateMachine):
             row.end(success=True)
         self.told(code, tasks.do_task, **task_info.message(row.known))
 
-    @rule(row=rows, ahead=AHEAD, act=st.sampled_from(ACTS))
-    def step_by_http(self, row, ahead, act):
+    @rule(row=rows, ahead=AHEAD, act=st.sampled_from(ACTS), again=st.booleans())
+    def step_by_http(self, row, ahead, act, again):
         """A caller who drives the steps himself; no claim travels with the call."""
         self.post_step(row, ahead, act)
+        if again:
+            self.post_step(row, 0, "nothing")
 
     @rule(row=rows, ahead=AHEAD, act=st.sampled_from(ACTS))
     def step_by_force(self, row, ahead, act):
@@ -444,10 +446,19 @@ class Machine(RuleBasedStateMachine):
         assert self.load(row).done(force) is may
         if may:
             row.end(row.success)  # who calls done() says how it ended
+            self.post_step(row, 1, "nothing")  # by who drove its steps until now
 
     @rule(row=rows)
     def others_change_a_field(self, row):
-        """Which no write of a run undoes."""
+        self.change_a_field(row)
+
+    @rule(run=runs)
+    def others_change_a_field_and_the_handler_saves(self, run):
+        """Which does not undo it."""
+        self.change_a_field(run.row)
+        self.handler_saves(run)
+
+    def change_a_field(self, row):
         row.other = next(self.numbers)
         name = "other" if row.model is Job else "url"
         self.stored(row).update(**{name: row.other})
