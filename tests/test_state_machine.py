@@ -562,9 +562,6 @@ def test_rows_do_what_the_model_does(using, monkeypatch):
     )
 
 
-@pytest.mark.xfail(
-    reason="a run compares with what it loaded, not with what it saved since", strict=True
-)
 def test_a_run_may_write_what_a_field_held_when_it_was_claimed(using):
     row = Job.objects.using(using).create(note="as created")
     run = state.claim(Job, using, row.pk)
