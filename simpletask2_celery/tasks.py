@@ -6,7 +6,16 @@ from typing import Any
 from celery import Task, shared_task
 from django.db import connections
 
-from . import auto_reset, exceptions, executor, publisher, responses, schedule, task_info
+from . import (
+    auto_reset,
+    exceptions,
+    executor,
+    only_json,
+    publisher,
+    responses,
+    schedule,
+    task_info,
+)
 from .conf import conf
 from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
@@ -31,6 +40,8 @@ _BAD_MESSAGE = frozenset(
     acks_late=True,
     reject_on_worker_lost=False,
     ignore_result=True,
+    serializer="json",
+    Strategy=only_json.NAME,
 )
 def do_task(
     self: "Task[Any, Any]",
@@ -67,6 +78,8 @@ def do_task(
     name=schedule.DO_AUTO_RESET,
     # On the task as well: django-celery-beat's scheduler drops an entry's options.
     expires=conf.auto_reset_interval * 0.9,
+    serializer="json",
+    Strategy=only_json.NAME,
 )
 def do_auto_reset() -> dict[str, int]:
     """Reset and publish the rows whose lease is over; return {"app.model": number}."""
