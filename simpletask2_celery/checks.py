@@ -180,13 +180,13 @@ def accepted_content(**kwargs: Any) -> Messages:
     """W006: the Celery app decodes more than JSON, or not even that."""
     if not _has_app():
         return []
-    accepted = {*current_app.conf.accept_content}
-    if accepted and accepted <= {"json", "application/json"}:
+    accepted = sorted({*map(str, current_app.conf.accept_content)})
+    if accepted and {*accepted} <= {"json", "application/json"}:
         return []
     return [
         checks.Warning(
-            f"The Celery app accepts {', '.join(sorted(map(str, accepted))) or 'nothing'}: the "
-            "messages of rows are JSON, and decoding a pickle runs what is in it.",
+            f"The Celery app accepts {', '.join(accepted) or 'nothing'}: the messages "
+            "of rows are JSON, and decoding a pickle runs what is in it.",
             hint='Set CELERY_ACCEPT_CONTENT = ["json"].',
             id="simpletask2_celery.W006",
         )

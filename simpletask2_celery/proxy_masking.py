@@ -13,8 +13,11 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from traceback import walk_tb
 from typing import Any
 from urllib.parse import urlsplit
+
+import requests
 
 #: What is shown of a request; all else may hold a secret.
 _SHOWN = ("method", "timeout", "verify", "allow_redirects")
@@ -49,14 +52,25 @@ def url(value: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the class of an error, and why in words that quote nothing."""
+    """Return the class of an error, and why in words that quote nothing.
+
+    Of an error that is not one of requests (an argument of a wrong type), the function
+    that raised it, such as ``prepare_auth``, says which argument it was.
+    """
     name = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
         if words := _words(cause):
             return f"{name}: {words}"
         cause = cause.__cause__ or cause.__context__
-    return name
+    if isinstance(error, requests.RequestException):
+        return name
+    return f"{name} in {_raised_in(error)}"
+
+
+def _raised_in(error: BaseException) -> str:
+    frames = [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
+    return frames[-1] if frames else "?"
 
 
 def _words(error: BaseException) -> str:
