@@ -26,7 +26,8 @@ def register() -> None:
         visibility_timeout,
     ):
         checks.register(check, "simpletask2_celery")
-    checks.register(aclkey, "security", deploy=True)
+    for check in (aclkey, proxy_policy, accepted_content):
+        checks.register(check, "security", deploy=True)
 
 
 def handlers(**kwargs: Any) -> Messages:
@@ -152,6 +153,42 @@ def aclkey(**kwargs: Any) -> Messages:
             "tasks over HTTP would know what signs the sessions.",
             hint="Set DJANGO_SIMPLETASK2_ACLKEY to a long random value of its own.",
             id="simpletask2_celery.W004",
+        )
+    ]
+
+
+def proxy_policy(**kwargs: Any) -> Messages:
+    """W005: a proxy request may reach whatever the worker's machine reaches."""
+    try:
+        hosts = conf.proxy_allowed_hosts
+        if conf.proxy_refuse_private or (hosts and "*" not in hosts):
+            return []
+    except ImproperlyConfigured:  # which types() says
+        return []
+    return [
+        checks.Warning(
+            "Proxy requests may go to any address that the workers reach, the metadata "
+            "of a cloud and services without a password included.",
+            hint="Set DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = True, or the hosts that "
+            "your tasks need in DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS.",
+            id="simpletask2_celery.W005",
+        )
+    ]
+
+
+def accepted_content(**kwargs: Any) -> Messages:
+    """W006: the Celery app decodes more than JSON, or not even that."""
+    if not _has_app():
+        return []
+    accepted = sorted({*map(str, current_app.conf.accept_content)})
+    if accepted and {*accepted} <= {"json", "application/json"}:
+        return []
+    return [
+        checks.Warning(
+            f"The Celery app accepts {', '.join(accepted) or 'nothing'}: the messages "
+            "of rows are JSON, and decoding a pickle runs what is in it.",
+            hint='Set CELERY_ACCEPT_CONTENT = ["json"].',
+            id="simpletask2_celery.W006",
         )
     ]
 

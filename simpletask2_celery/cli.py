@@ -7,7 +7,6 @@ old command (compatibility facts, section 9).
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +14,7 @@ import yaml
 from celery.app.utils import find_app
 from kombu.utils.url import maybe_sanitize_url
 
-from . import config_file, supervisor
+from . import config_file, schedule, supervisor
 from .config_file import ConfigFileError
 
 _NUMBER = {"int": int, "float": float}
@@ -29,7 +28,9 @@ def _old_option(name: str, *short: str) -> Any:
     if key.tags == ("bool",):
         return click.option(f"--{name}/--no-{name}", parameter, default=None, help=meaning)
     kind = _NUMBER.get(key.tags[-1], str)
-    return click.option(*short, f"--{name}", parameter, type=kind, help=meaning)
+    variable = supervisor.REDIS if name == "redis" else None
+    options = (*short, f"--{name}", parameter)
+    return click.option(*options, type=kind, help=meaning, envvar=variable)
 
 
 _SHORT = {"server": "-s", "aclkey": "-a", "redis": "-r", "threads": "-t"}
@@ -60,7 +61,6 @@ def main(
         if problem := config_file.check(name, value):
             raise click.UsageError(f"{problem} (--{name}).")
     ctx.obj = supervisor.Plan(app, config or "command line", {**values, **given})
-    _or_fail(ctx.obj.enter_workspace)
 
 
 @main.command()
@@ -97,7 +97,7 @@ def restart(plan: supervisor.Plan, sleep_seconds: int) -> None:
 @click.pass_obj
 def status(plan: supervisor.Plan) -> None:
     """Say whether it runs: exit code 0 if it does, 3 if it does not."""
-    pid = supervisor.running(plan)
+    pid = _or_fail(supervisor.running, plan)
     click.echo(f"running, pid {pid}" if pid else "not running")
     sys.exit(0 if pid else 3)
 
@@ -112,6 +112,9 @@ def show_config(plan: supervisor.Plan) -> None:
         told["broker_url"] = maybe_sanitize_url(told["broker_url"])
     if "task_queues" in told:
         told["task_queues"] = [queue.name for queue in told["task_queues"]]
+    if "beat_schedule" in told:  # of the project's own entries it is not the place
+        entry = told["beat_schedule"][schedule.ENTRY]
+        told["beat_schedule"] = {schedule.ENTRY: entry}
     files = {"pidfile": str(plan.pidfile), "logfile": str(plan.logfile or "-")}
     shown = {**told, **files, "loglevel": plan.loglevel}
     click.echo(yaml.safe_dump(_plain(shown), sort_keys=False), nl=False)
@@ -140,12 +143,14 @@ def _plain(value: Any) -> Any:
 def _app_of(plan: supervisor.Plan) -> Any:
     if plan.app is None:
         raise click.UsageError("Name the Celery app: simpletask2-celery -A proj …")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    if str(plan.origin) not in sys.path:
+        sys.path.insert(0, str(plan.origin))
     try:
         app = find_app(plan.app)
     except (ImportError, AttributeError) as error:
         raise click.UsageError(f"No Celery app at -A {plan.app}: {error}") from None
+    except ConfigFileError as error:  # of a project that loads the file itself
+        raise click.ClickException(str(error)) from None
     app.set_current()
     return app
 
@@ -157,6 +162,9 @@ def _arguments() -> list[str]:
     arguments = []
     for option in context.command.params:
         value = context.params[str(option.name)]
+        key = config_file.KEYS.get(str(option.name).replace("_", "-"))
+        if option.name == "redis" or (key and not key.meant):
+            continue  # in the environment, or of no use to them
         if isinstance(value, bool):
             arguments.append((option.opts if value else option.secondary_opts)[0])
         elif value is not None:

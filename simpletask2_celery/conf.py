@@ -60,7 +60,10 @@ class Setting(Generic[T]):
             return isinstance(value, bool)
         if isinstance(self.default, tuple):
             return isinstance(value, (list, tuple)) and all(
-                isinstance(name, str) and name for name in value
+                isinstance(name, str)
+                and name
+                and (not self.choices or name in self.choices)
+                for name in value
             )
         if self.choices:
             return value in self.choices
@@ -116,6 +119,11 @@ class Conf:
     )
     proxy_timeout = Setting(30.0, "a number of seconds above 0")
     proxy_max_size = Setting(10 * 1024 * 1024, "a number of bytes above 0 (int)")
+    proxy_allowed_schemes = Setting[tuple[str, ...]](
+        (), 'a list of "http" and "https"', choices=("http", "https")
+    )
+    proxy_allowed_hosts = Setting[tuple[str, ...]]((), "a list of hosts (str)")
+    proxy_refuse_private = Setting(False, "True or False")
     do_auto_reset = Setting(True, "True or False")
     auto_reset_interval = Setting(60.0, "a number of seconds above 0")
     heartbeat = Setting(0.0, "a number of seconds, 0 for none")

@@ -45,8 +45,9 @@ class Key:
 
     def accepts(self, value: object) -> bool:
         """Tell whether a value of the right type is one that the key can take."""
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return not number or 0 < float(str(value)) < float("inf") or not self.meant
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return True
+        return 0 < value < float("inf") or not self.meant
 
 
 _TEXT = ("a text", ("str",))
@@ -151,7 +152,7 @@ def broker_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  raises ValueError for a port that is none
-        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        options = dict(parse_qsl(parts.query))
     except ValueError:
         raise ValueError("is no URL") from None
     if parts.scheme not in ("redis", "rediss", "unix"):
@@ -207,6 +208,8 @@ def _pairs(path: str) -> list[tuple[yaml.Node, yaml.Node]]:
         where = f"{path}, line {mark.line + 1}" if mark else path
         # Without the excerpt that PyYAML adds: it may show a password.
         problem = getattr(error, "problem", None) or "not YAML"
+        if isinstance(error, yaml.composer.ComposerError):
+            problem = "an alias without its anchor, or a second document"
         raise ConfigFileError(f"{where}: {problem}.") from None
     except (RecursionError, ValueError):
         raise ConfigFileError(f"{path}: nested too deep, or not YAML.") from None
@@ -234,7 +237,7 @@ def _value(name: str, node: yaml.Node, where: str) -> Any:
     if node.tag == _TAG + "null":  # "key:" with nothing behind it: not set
         return None
     if not node.tag.startswith(_TAG) or "/" in node.tag[len(_TAG) :]:
-        raise ConfigFileError(f"{where}: {name} has a tag, {node.tag}: none is allowed.")
+        raise ConfigFileError(f"{where}: {name} has a tag of YAML's; none is allowed.")
     wrong = ConfigFileError(f"{where}: {name} must be {KEYS[name].takes}.")
     right = {_TAG + tag for tag in KEYS[name].tags}
     if not isinstance(node, yaml.ScalarNode) or node.tag not in right:

@@ -8,6 +8,7 @@ import copy
 import datetime
 import decimal
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,12 +60,22 @@ class Fence:
     @classmethod
     def around(cls, row: models.Model, status: int) -> "Fence":
         """Put a fence around a row just claimed and loaded."""
-        loaded = {
-            f.attname: copy.deepcopy(getattr(row, f.attname))
-            for f in row._meta.concrete_fields
-            if isinstance(getattr(row, f.attname), (*_VALUES, dict, list))
-        }
-        return cls(row.pk, row.start_time, status, loaded)  # type: ignore[attr-defined]
+        fence = cls(row.pk, row.start_time, status)  # type: ignore[attr-defined]
+        fence.note_loaded(row, row._meta.concrete_fields)
+        return fence
+
+    def note_loaded(
+        self, row: models.Model, fields: "Iterable[models.Field[Any, Any]]"
+    ) -> None:
+        """Remember what the database holds of the row's fields."""
+        for name in (one.attname for one in fields):
+            value = row.__dict__.get(name, NotImplemented)  # of a deferred one: nothing
+            if isinstance(value, (*_VALUES, dict, list)):
+                self.loaded[name] = copy.deepcopy(value)
+            elif hasattr(value, "resolve_expression"):
+                self.loaded[name] = value  # F("n") + 1 is saved once
+            else:
+                self.loaded.pop(name, None)
 
     def narrow(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
         """Return the rows that the run may write to: its own, while it holds it."""
@@ -84,6 +95,8 @@ class Fence:
         if column.attname in STATE_FIELDS:
             return False
         # What cannot be compared for sure (files, geometries) is always written.
-        if column.attname not in self.loaded or hasattr(value, "resolve_expression"):
+        if column.attname not in self.loaded:
             return True
+        if hasattr(value, "resolve_expression"):
+            return self.loaded[column.attname] is not value
         return bool(self.loaded[column.attname] != value)

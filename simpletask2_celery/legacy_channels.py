@@ -15,7 +15,6 @@ from celery import signals
 
 from . import publisher, redis_lists, task_info
 from .conf import conf
-from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
 
 logger = logging.getLogger(__name__)
@@ -33,43 +32,42 @@ class Mover(threading.Thread):
         super().__init__(name="simpletask2-legacy-channels", daemon=True)
         self.channels = list(channels)
         self._stopped = threading.Event()
-        self._failing = False
-        self._recover_at = 0.0  # at once: an earlier process may have died
+        self._recover_at = dict.fromkeys(self.channels, 0.0)  # a process may have died
+        self._failed: dict[str, float] = {}  # channel: when
 
     def stop(self) -> None:
         """Take no entry any more, and end."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Look at each list four times a second."""
+        """Look at each list four times a second, and on while there are many entries."""
         while not self._stopped.is_set():
-            self._stopped.wait(POLL if self._look() else REST)
+            moved = [self._look_at(channel) for channel in self.channels]
+            self._stopped.wait(0 if PAGE in moved else POLL)
 
-    def _look(self) -> bool:
-        """Move what there is; return False where that failed. Nothing is lost then."""
+    def _look_at(self, channel: str) -> int:
+        """Move a page of one channel, and return its length; a failure stays its own."""
+        now = time.monotonic()
+        if now - self._failed.get(channel, -REST) < REST:
+            return 0
         try:
-            if time.monotonic() >= self._recover_at:
-                for channel in self.channels:
-                    recover(channel)
-                self._recover_at = time.monotonic() + RECOVER
-            for channel in self.channels:
-                while not self._stopped.is_set() and move(channel) == PAGE:
-                    pass
+            if now >= self._recover_at[channel]:
+                recover(channel)
+                self._recover_at[channel] = now + RECOVER
+            moved = move(channel)
         except Exception as error:
-            if not self._failing:
+            if channel not in self._failed:
                 logger.warning(
-                    "The Redis lists of the channels %s cannot be moved (%s); "
-                    "trying again.",
-                    ", ".join(self.channels),
+                    "The Redis list of channel %s cannot be moved (%s); trying again.",
+                    channel,
                     error if isinstance(error, _NotSent) else type(error).__name__,
                 )
-            self._failing = True
-            self._recover_at = 0.0
-            return False
-        if self._failing:
-            logger.warning("The Redis lists are moved again.")
-        self._failing = False
-        return True
+            self._failed[channel] = now
+            self._recover_at[channel] = 0.0
+            return 0
+        if self._failed.pop(channel, None) is not None:
+            logger.warning("The Redis list of channel %s is moved again.", channel)
+        return moved
 
 
 class _NotSent(Exception):
@@ -77,7 +75,7 @@ class _NotSent(Exception):
 
 
 def move(channel: str) -> int:
-    """Send the messages of what lies in the channel's list; return their number.
+    """Send the messages of a page of the channel's list; return their number.
 
     Raises redis.RedisError, or another exception where the broker takes nothing.
     """
@@ -100,7 +98,7 @@ def _send(channel: str, entries: list[bytes]) -> None:
         try:
             messages.append(_message(channel, entry))
             good.append(entry)
-        except DjangoSimpleTask2Error as error:
+        except Exception as error:  # whatever it is that cannot be a row's name
             redis_lists.set_aside(channel, entry, place, error)
     if not good:
         return

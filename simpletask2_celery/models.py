@@ -213,7 +213,10 @@ class SimpleTask(models.Model):
             self._fence = None
 
     def start(self, force: bool = False, save: bool = True) -> bool:
-        """Mark the row DOING; return False if it was not READY (any, with force)."""
+        """Mark the row DOING; return False if it was not READY (any, with force).
+
+        Nor if ``get_a_task`` has handed it out since it was loaded.
+        """
         if not force and self.status != self.READY:
             return False
         now = timezone.now()
@@ -265,7 +268,8 @@ class SimpleTask(models.Model):
     def get_channel_name(self) -> str:
         """Return the row's channel: what ``channel_field`` holds, or "default"."""
         field = getattr(self, "channel_field", None)
-        return str((field and getattr(self, field, None)) or "default")
+        channel = getattr(self, field, None) if field else None
+        return "default" if channel in (None, "") else str(channel)
 
     get_channel_name.short_description = _("Channel")  # type: ignore[attr-defined]
 
@@ -378,7 +382,25 @@ class SimpleTask(models.Model):
         updated = super()._do_update(base_qs, using, pk_val, values, *rest, **kwargs)
         if not updated:  # or Django would INSERT the row that is gone
             raise exceptions.claim_lost(self.get_task_info())
+        fence.note_loaded(self, [field for field, _, _ in values])
         return updated
+
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: "models.QuerySet[Any] | None" = None,
+    ) -> None:
+        """Load the row, or some of its fields, anew; the fence of a run knows of it."""
+        fields = None if fields is None else list(fields)
+        super().refresh_from_db(using, fields, from_queryset)
+        if self._fence is not None:
+            loaded = [
+                field
+                for field in self._meta.concrete_fields
+                if fields is None or {field.name, field.attname} & set(fields)
+            ]
+            self._fence.note_loaded(self, loaded)
 
     def _transition(self, values: dict[str, Any], where: Fence | None, save: bool) -> bool:
         """Set values and save; False if ``where`` did not hold any more."""

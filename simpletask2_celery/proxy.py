@@ -9,15 +9,15 @@ import difflib
 import inspect
 import logging
 import os
-import re
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
+from celery.exceptions import SoftTimeLimitExceeded
 
+from . import proxy_masking, proxy_policy
 from .conf import conf
+from .proxy_policy import Policy, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +29,9 @@ NOTHING: dict[str, Any] = {
     "proxied_headers": None,
 }
 _KEYWORDS = sorted(set(inspect.signature(requests.Session.request).parameters) - {"self"})
-#: What an error may show of a request; all else may hold a secret.
-_SHOWN = ("method", "timeout", "verify", "allow_redirects")
 _CHUNK = 16 * 1024
-_sessions: list[requests.Session] = []
+_sessions: dict[Policy, requests.Session] = {}
 os.register_at_fork(after_in_child=_sessions.clear)
-
-
-class _Refused(Exception):
-    """A request that cannot be made, or an answer that cannot be taken."""
 
 
 def requested(data: Any) -> Any:
@@ -52,35 +46,41 @@ def fetch(task_info: str, request: Any) -> dict[str, Any]:
     int and ``proxied_headers`` a dict of str; or ``proxied_error`` is a text.
     """
     try:
-        return _exchange(_checked(request))
+        with proxy_masking.masked_logs():
+            return _exchange(_checked(request))
+    except SoftTimeLimitExceeded:
+        raise  # about the task, not about the request
+    except Refused as error:
+        reason = str(error)
     except Exception as error:  # requests raises nearly anything for a bad argument
-        reason = _without_secrets(str(error) or type(error).__name__, request)
-        logger.info("%s: proxy request failed: %s", task_info, type(error).__name__)
-        text = f"task {task_info} proxy request {_shown(request)} failed: {reason}"
-        return {**NOTHING, "proxied_error": text}
+        reason = proxy_masking.reason(error)
+    logger.info("%s: proxy request failed: %s", task_info, reason)
+    text = f"task {task_info} proxy request {proxy_masking.shown(request)} failed: {reason}"
+    return {**NOTHING, "proxied_error": text}
 
 
 def _checked(request: Any) -> dict[str, Any]:
     if not isinstance(request, dict):
-        raise _Refused(f"proxy must be a dict, not {type(request).__name__}")
+        raise Refused(f"proxy must be a dict, not {type(request).__name__}")
     for name in request:
         if name not in _KEYWORDS:
             near = difflib.get_close_matches(str(name), _KEYWORDS, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
-            raise _Refused(f"requests has no keyword {name!r}{hint}")
+            raise Refused(f"requests has no keyword {name!r}{hint}")
     if missing := {"method", "url"} - set(request):
-        raise _Refused(f"proxy needs {' and '.join(sorted(missing))}")
+        raise Refused(f"proxy needs {' and '.join(sorted(missing))}")
     return request
 
 
 def _exchange(request: dict[str, Any]) -> dict[str, Any]:
+    proxy_policy.current().require_direct(request)
     options = {"timeout": conf.proxy_timeout, **request, "stream": True}
     with _session().request(**options) as response:
         body = bytearray()
         for chunk in response.iter_content(_CHUNK):
             body += chunk
             if len(body) > conf.proxy_max_size:
-                raise _Refused(f"the response is over {conf.proxy_max_size} bytes")
+                raise Refused(f"the response is over {conf.proxy_max_size} bytes")
         return {
             "proxied_content": base64.encodebytes(body).decode("ascii"),
             "proxied_error": None,
@@ -90,41 +90,14 @@ def _exchange(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _session() -> requests.Session:
-    """Return this process's session: connections are kept, cookies are not."""
-    if not _sessions:
-        session = requests.Session()
+    """Return this process's session: connections are kept, cookies are not.
+
+    One for each policy, so that a kept connection never outlives the policy that it
+    was made under.
+    """
+    policy = proxy_policy.current()
+    if policy not in _sessions:
+        session = proxy_policy.session(policy, connections=100)
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=100))
-        _sessions.append(session)
-    return _sessions[0]
-
-
-def _shown(request: Any) -> Any:
-    if not isinstance(request, dict):
-        return type(request).__name__
-    shown = {name: request[name] for name in _SHOWN if name in request}
-    return {**shown, "url": _public_url(request.get("url"))}
-
-
-def _public_url(url: Any) -> str:
-    try:
-        parts = urlsplit(str(url))
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return "***"
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
-def _without_secrets(reason: str, request: Any) -> str:
-    """Cut queries and the password of the URL out of an error's text."""
-    if isinstance(request, dict):
-        url = str(request.get("url"))
-        reason = reason.replace(url, _public_url(url))
-        try:
-            password = urlsplit(url).password
-        except ValueError:
-            password = None
-        if password:
-            reason = reason.replace(password, "***")
-    return re.sub(r"\?\S+", "?***", reason)  # of the URL, and what params added to it
+        _sessions[policy] = session
+    return _sessions[policy]

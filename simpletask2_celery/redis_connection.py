@@ -9,22 +9,22 @@ from redis.retry import Retry
 _clients: dict[Any, Any] = {}
 
 
-def bounded(connection: Any, seconds: float, **more: Any) -> Any:
+def bounded(connection: Any, seconds: float) -> Any:
     """Return a client to the same server: ``seconds`` for each operation, no retry.
 
-    ``more`` replaces options of the connection, as decode_responses.
+    A client of Sentinel, or of a class of the user's own, keeps its own timeouts.
     """
     pool = connection.connection_pool
     if type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
-        return connection  # Sentinel or the user's own: its own timeouts hold
-    key = pool, seconds, tuple(sorted(more.items()))
+        return connection
+    key = pool, seconds
     if key not in _clients:
         limits = {
             "socket_timeout": seconds,
             "socket_connect_timeout": seconds,
             "retry": Retry(NoBackoff(), 0),
         }
-        kwargs = {**pool.connection_kwargs, **limits, **more}
+        kwargs = {**pool.connection_kwargs, **limits}
         _clients[key] = redis.Redis(
             connection_pool=redis.ConnectionPool(pool.connection_class, **kwargs)
         )

@@ -9,13 +9,15 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from redis.client import NEVER_DECODE
+
 from . import redis_connection
 from .conf import conf
-from .exceptions import DjangoSimpleTask2Error
 
 logger = logging.getLogger(__name__)
 
 WAIT = 0.5  # seconds of an operation
+_AS_BYTES = {NEVER_DECODE: True}  # an entry may be anything
 PROCESSING = "simpletask2-celery:processing:{list}"
 MALFORMED = "simpletask2-celery:malformed:{list}"
 
@@ -40,12 +42,13 @@ def malformed(channel: str) -> str:
     return MALFORMED.format(list=list_of(channel))
 
 
-def push(entries: Iterable[tuple[str, str]]) -> None:
+def push(entries: Iterable[tuple[str, str]], wait: float = WAIT) -> None:
     """Push pairs of channel and "app.model:pk", as the original does.
 
-    Raises redis.RedisError; what was pushed before it stays pushed.
+    ``wait`` is how many seconds an operation may take. Raises redis.RedisError; what
+    was pushed before it stays pushed.
     """
-    pipeline = _client().pipeline(transaction=False)
+    pipeline = _client(wait).pipeline(transaction=False)
     for channel, name in entries:
         pipeline.sadd(flags_of(channel), name)
         pipeline.rpush(list_of(channel), name)
@@ -54,20 +57,21 @@ def push(entries: Iterable[tuple[str, str]]) -> None:
 
 def take(channel: str, count: int) -> list[bytes]:
     """Move up to ``count`` entries, oldest first, to the processing list; return them."""
-    keys = list_of(channel), processing(channel), "LEFT", "RIGHT"
-    first = _client().lmove(*keys)
+    move = "LMOVE", list_of(channel), processing(channel), "LEFT", "RIGHT"
+    first = _client().execute_command(*move, **_AS_BYTES)
     if first is None:
         return []
     pipeline = _client().pipeline(transaction=False)
     for _ in range(count - 1):
-        pipeline.lmove(*keys)
-    return [_bytes(entry) for entry in (first, *pipeline.execute()) if entry is not None]
+        pipeline.execute_command(*move, **_AS_BYTES)
+    return [entry for entry in (first, *pipeline.execute()) if entry is not None]
 
 
 def taken(channel: str, count: int) -> list[bytes]:
     """Return up to ``count`` entries that somebody took and has not dealt with."""
-    entries = _client().lrange(processing(channel), 0, count - 1)
-    return [_bytes(entry) for entry in entries]
+    look = "LRANGE", processing(channel), 0, count - 1
+    entries: list[bytes] = _client().execute_command(*look, **_AS_BYTES)
+    return entries
 
 
 def length(channel: str) -> int:
@@ -77,8 +81,9 @@ def length(channel: str) -> int:
 
 def oldest(channel: str) -> bytes | None:
     """Return the entry that is next in the channel's list, and leave it there."""
-    entry = _client().lindex(list_of(channel), 0)
-    return None if entry is None else _bytes(entry)
+    look = "LINDEX", list_of(channel), 0
+    entry: bytes | None = _client().execute_command(*look, **_AS_BYTES)
+    return entry
 
 
 def drop(channel: str, entries: Iterable[bytes], place: str) -> None:
@@ -90,9 +95,7 @@ def drop(channel: str, entries: Iterable[bytes], place: str) -> None:
     pipeline.execute()
 
 
-def set_aside(
-    channel: str, entry: bytes, place: str, error: DjangoSimpleTask2Error
-) -> None:
+def set_aside(channel: str, entry: bytes, place: str, error: Exception) -> None:
     """Keep an entry that names no row where a person can look at it, and say so."""
     kept = malformed(channel)
     _client().rpush(kept, entry)
@@ -100,13 +103,7 @@ def set_aside(
     logger.error("Channel %s: entry moved to the Redis list %s: %s", channel, kept, error)
 
 
-def _client() -> Any:
-    """Return a client that answers in bytes: an entry may be anything."""
+def _client(wait: float = WAIT) -> Any:
     from django_redis import get_redis_connection
 
-    connection = get_redis_connection(conf.redis_name)
-    return redis_connection.bounded(connection, WAIT, decode_responses=False)
-
-
-def _bytes(entry: str | bytes) -> bytes:
-    return entry.encode() if isinstance(entry, str) else entry
+    return redis_connection.bounded(get_redis_connection(conf.redis_name), wait)

@@ -8,6 +8,7 @@ again ten seconds later.
 
 import datetime
 import logging
+import random
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,9 +17,8 @@ from django.db import models, router
 from django.db.models import Q
 from django.utils import timezone
 
-from . import exceptions, redis_lists, state, task_info
+from . import exceptions, publisher, redis_lists, state, task_info
 from .conf import conf
-from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
 
 logger = logging.getLogger(__name__)
@@ -47,16 +47,22 @@ def take(channels: list[str], task_models: list[type[SimpleTask]]) -> str:
 
 
 def _can_be_stored(name: str) -> bool:
-    return "\0" not in name and name.isprintable()  # which lone surrogates are not
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can carry
+        return False
 
 
 def _from_lists(channels: list[str]) -> str | None:
     for channel in channels:
         if conf.publish_to == "celery" and channel not in conf.legacy_channels:
             continue
+        if publisher.lists_breaker.is_open():
+            return None
         try:
             name = _from_list(channel)
         except Exception as error:  # without Redis there is the database still
+            publisher.lists_breaker.open()
             logger.warning("No entry from the Redis lists: %s", type(error).__name__)
             return None
         if name is not None:
@@ -70,7 +76,7 @@ def _from_list(channel: str) -> str | None:
         name = entry.decode(errors="surrogateescape")
         try:
             row = task_info.row_of_text(SimpleTask, name)
-        except DjangoSimpleTask2Error as error:
+        except Exception as error:  # whatever it is that cannot be a row's name
             redis_lists.set_aside(channel, entry, place, error)
             continue
         reserved = state.reserve(*row)
@@ -81,7 +87,7 @@ def _from_list(channel: str) -> str | None:
 
 
 def _from_database(channels: list[str], task_models: list[type[SimpleTask]]) -> str | None:
-    for model in task_models:
+    for model in random.sample(task_models, len(task_models)):  # none waits for another
         using = router.db_for_write(model)  # of which alone "app.model:pk" can speak
         for row in _waiting(model, using, channels):
             if _is_due(row) and state.reserve(model, using, row.pk):

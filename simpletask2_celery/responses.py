@@ -29,7 +29,7 @@ def storable(result: dict[str, Any]) -> dict[str, Any]:
     """
     data = result["data"]
     try:
-        data = json.loads(json.dumps(data, cls=DjangoJSONEncoder))
+        data = json.loads(json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         data = _in_words(data)
     return {**result, "data": data}

@@ -76,8 +76,9 @@ def _free() -> Q:
 def take_step(model: "type[SimpleTask]", using: str, pk: Any, step: int) -> "SimpleTask":
     """Start step ``step`` > 1 of a row that no claim travels with, and load it.
 
-    Raises 2910013 where that step runs or has run, 2910014 where the row has been
-    reset since (compatibility facts, section 3).
+    Whether the step before has come to its end nothing tells: whoever drives the steps
+    waits for its answer. Raises 2910013 where that step runs or has run, 2910014 where
+    the row has been reset since (compatibility facts, section 3).
     """
     now = timezone.now()
     before = owned(model, using).filter(pk=pk, status=DOING, current_step=step - 1)

@@ -26,7 +26,9 @@ ROLES = ("worker", "beat")
 POLL = 0.2  # seconds between two looks at the children
 SETTLED = 30.0  # seconds after which a process counts as started well
 MAX_REST = 30.0  # seconds between two starts of one that dies at once
-STARTING = 10.0  # seconds that --detach waits for the background process
+STARTING = 60.0  # seconds that --detach waits for the background process
+CUT_OFF = 5.0  # seconds that a worker has to end after a second signal
+REDIS = "SIMPLETASK2_CELERY_REDIS"  # environment variable of the option --redis
 _COMMAND = [sys.executable, "-m", "simpletask2_celery.cli"]
 
 
@@ -43,28 +45,36 @@ class Plan:
     values: dict[str, Any]
     origin: Path = field(default_factory=Path.cwd)
 
-    def enter_workspace(self) -> None:
-        """Go to the folder that the relative paths begin at. Raises Failed without it."""
-        folder = self.values.get("workspace", ".")
-        try:
-            os.chdir(folder)
-        except OSError as error:
-            raise Failed(f"The workspace {folder}: {error.strerror}.") from None
+    @property
+    def workspace(self) -> Path:
+        """The folder that the paths of pidfile and logfile begin at."""
+        return self.origin / str(self.values.get("workspace", "."))
 
     @property
     def pidfile(self) -> Path:
         """The file that is locked while the supervisor runs."""
-        return Path(self.values.get("pidfile", "simpletask2-celery.pid"))
+        return self.workspace / str(self.values.get("pidfile", "simpletask2-celery.pid"))
+
+    @property
+    def schedule(self) -> Path:
+        """The file in which beat remembers when it sent what."""
+        return self.pidfile.with_name(self.pidfile.name + ".beat")
 
     @property
     def logfile(self) -> Path | None:
         """The file that supervisor, worker and beat write to; None for stderr."""
-        return Path(self.values["logfile"]) if "logfile" in self.values else None
+        name = self.values.get("logfile")
+        return self.workspace / str(name) if name else None
 
     @property
     def loglevel(self) -> str:
         """The level, in upper case."""
         return str(self.values.get("loglevel", "INFO")).upper()
+
+    def environ(self) -> dict[str, str]:
+        """Return the environment of its processes: no password in a command line."""
+        redis = {REDIS: self.values["redis"]} if "redis" in self.values else {}
+        return {**os.environ, **redis}
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -77,8 +87,9 @@ class Plan:
         if self.logfile:
             options += ["--logfile", str(self.logfile)]
         if role == "worker":
-            return [*options, "--hostname", f"{self.pidfile.stem}@%h"]
-        return [*options, "--schedule", f"{self.pidfile}.beat", "--pidfile", ""]
+            project = str(self.app).replace(":", ".")
+            return [*options, "--hostname", f"{project}.{self.pidfile.stem}@%h"]
+        return [*options, "--schedule", str(self.schedule), "--pidfile", ""]
 
 
 def run(plan: Plan, arguments: list[str]) -> None:
@@ -115,14 +126,7 @@ class Child:
                 self._start(now)
         elif self.is_over():
             settled = now - self._started > SETTLED
-            self._rest = 0.0 if settled else min(MAX_REST, self._rest * 2 or 1.0)
-            self._start_at = now + self._rest
-            logger.error(
-                "%s ended (%s); starting it again in %d s.",
-                self.role,
-                self.process.returncode,
-                self._rest,
-            )
+            self._ended(f"ended ({self.process.returncode})", now, settled)
             self.process = None
 
     def is_over(self) -> bool:
@@ -134,15 +138,29 @@ class Child:
         if self.process is not None and not self.is_over():
             self.process.send_signal(number)
 
+    def _ended(self, how: str, now: float, settled: bool) -> None:
+        self._rest = 0.0 if settled else min(MAX_REST, self._rest * 2 or 1.0)
+        self._start_at = now + self._rest
+        logger.error("%s %s; starting it again in %d s.", self.role, how, self._rest)
+        if self.role == "beat" and not settled:
+            # A damaged file would end every beat; what it remembers is not needed.
+            for path in self.plan.schedule.parent.glob(f"{self.plan.schedule.name}*"):
+                path.unlink(missing_ok=True)
+
     def _start(self, now: float) -> None:
         # In a session of its own, so that Ctrl-C comes to it once, from here; with a
         # pipe from here, so that it ends if this process is killed.
-        self.process = subprocess.Popen(
-            [*_COMMAND, *self.arguments],
-            cwd=self.plan.origin,
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            self.process = subprocess.Popen(
+                [*_COMMAND, *self.arguments],
+                cwd=self.plan.origin,
+                env=self.plan.environ(),
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._ended(f"cannot be started ({error})", now, False)
+            return
         self._started = now
         logger.info("%s started, pid %d.", self.role, self.process.pid)
 
@@ -152,11 +170,15 @@ def _stop_warmly(children: list[Child], signals: list[int]) -> None:
     logger.info("Stopping: steps under way are finished. A second signal cuts them off.")
     for one in children:
         one.send(signal.SIGTERM)
+    while len(signals) < 2 and not all(one.is_over() for one in children):
+        time.sleep(POLL)
+    for one in children:
+        one.send(signal.SIGQUIT)
+    end = time.monotonic() + CUT_OFF
     while not all(one.is_over() for one in children):
-        if len(signals) > 1:
-            signals[1:] = []
+        if time.monotonic() > end:  # as one that waits for a silent broker
             for one in children:
-                one.send(signal.SIGQUIT)
+                one.send(signal.SIGKILL)
         time.sleep(POLL)
     logger.info("Stopped.")
 
@@ -186,16 +208,19 @@ def detach(plan: Plan, arguments: list[str]) -> str:
         process = subprocess.Popen(
             [*_COMMAND, *arguments, "start"],
             cwd=plan.origin,
+            env=plan.environ(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     end = time.monotonic() + STARTING
-    while running(plan) != process.pid:
+    while (pid := running(plan)) != process.pid:
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
-            raise Failed(f"It has not come up; {output} says why.")
+            if pid:
+                raise Failed(_runs_already(plan.pidfile, pid))
+            raise Failed(f"It has not come up in {STARTING:.0f} s; see {output}.")
         time.sleep(POLL)
     return f"started, pid {process.pid}, log in {output}"
 
@@ -208,14 +233,19 @@ def stop(plan: Plan) -> str:
     pid = running(plan)
     if not pid:
         return "not running"
-    os.kill(pid, signal.SIGTERM)
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return "stopped"
+    except OSError as error:
+        raise Failed(f"pid {pid} cannot be stopped: {error.strerror}.") from None
     seconds = plan.values.get("stop-timeout", 30)
     end = time.monotonic() + seconds
     while running(plan) == pid:
         if time.monotonic() > end:
             raise Failed(
-                f"pid {pid} has steps under way and still runs after {seconds} s. "
-                "Wait and say stop once more: a second signal cuts them off."
+                f"pid {pid} still runs after {seconds} s: steps are under way, or the "
+                "broker does not answer. Say stop once more to cut them off."
             )
         time.sleep(POLL)
     return "stopped"

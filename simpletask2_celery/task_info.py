@@ -7,7 +7,7 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import connections, router
-from django.db.models import Model
+from django.db.models import IntegerField, Model
 
 from . import exceptions
 
@@ -67,9 +67,11 @@ def named_row(
     found = resolve_model(app_label, model, base)
     database = resolve_using(using)
     key = resolve_id(found, pk)
+    if not all(_is_storable(field, part, database) for field, part in _parts(found, key)):
+        raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=text(found, short(pk)))
     try:
         found._base_manager.using(database).filter(pk=key).query.sql_with_params()
-    except (ValueError, TypeError, OverflowError, EmptyResultSet):
+    except (ValueError, TypeError, OverflowError, RecursionError, EmptyResultSet):
         name = text(found, short(pk))
         raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=name) from None
     return found, database, key
@@ -125,7 +127,7 @@ def resolve_id(model: type[Model], value: object) -> Any:
     try:
         str(value).encode()  # a lone surrogate is in no database
         return model._meta.pk.to_python(value)
-    except (ValidationError, ValueError, TypeError, OverflowError):
+    except (ValidationError, ValueError, TypeError, OverflowError, RecursionError):
         raise bad from None
 
 
@@ -138,6 +140,27 @@ def resolve_using(using: object) -> str:
             exceptions.BAD_TASK_INFO, task_info=f"database {short(using)} is not configured"
         )
     return using
+
+
+def _parts(model: type[Model], key: Any) -> list[tuple[Any, Any]]:
+    if isinstance(key, (tuple, list)):  # of a composite key
+        return list(zip(model._meta.pk_fields, key, strict=False))
+    return [(model._meta.pk, key)]
+
+
+def _is_storable(field: Any, value: Any, using: str) -> bool:
+    """Tell whether a database could hold the value in that field at all."""
+    while field.remote_field:  # to a parent's key
+        field = field.target_field
+    if isinstance(value, str):
+        try:
+            return b"\0" not in value.encode()
+        except UnicodeEncodeError:
+            return False
+    if isinstance(value, int) and isinstance(field, IntegerField):
+        low, high = connections[using].ops.integer_field_range(field.get_internal_type())
+        return low is None or low <= value <= high
+    return True
 
 
 def short(value: object) -> str:

@@ -12,6 +12,7 @@ from . import (
     claims,
     exceptions,
     executor,
+    only_json,
     publisher,
     responses,
     schedule,
@@ -41,6 +42,8 @@ _BAD_MESSAGE = frozenset(
     acks_late=True,
     reject_on_worker_lost=False,
     ignore_result=True,
+    serializer="json",
+    Strategy=only_json.NAME,
 )
 def do_task(
     self: "Task[Any, Any]",
@@ -79,6 +82,8 @@ def do_task(
     name=schedule.DO_AUTO_RESET,
     # On the task as well: django-celery-beat's scheduler drops an entry's options.
     expires=conf.auto_reset_interval * 0.9,
+    serializer="json",
+    Strategy=only_json.NAME,
 )
 def do_auto_reset() -> dict[str, int]:
     """Reset and publish the rows whose lease is over; return {"app.model": number}."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
 from django.db import connections, transaction
-from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, JsonResponse, RawPostDataException
+from django.http.request import UnreadablePostError
 from django.utils.translation import gettext as translate
 from django.views.decorators.csrf import csrf_exempt
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 View = Callable[[HttpRequest], JsonResponse]
 
+#: The body that a client did not send to its end, or a middleware has read.
+_UNREAD = (UnreadablePostError, RawPostDataException)
 _LEVELS = {
     exceptions.NO_TASK: logging.DEBUG,  # the answer to an idle server's every question
     exceptions.ACLKEY_MISSING: logging.WARNING,
@@ -106,7 +109,7 @@ def _payload(request: HttpRequest) -> dict[str, Any]:
         raise exceptions.error(exceptions.BAD_PAYLOAD)
     try:
         payload = json.loads(request.body)
-    except (ValueError, RecursionError, SuspiciousOperation, UnreadablePostError):
+    except (ValueError, RecursionError, SuspiciousOperation, *_UNREAD):
         # No JSON, integers or nesting beyond Python's limits, a body beyond Django's.
         raise exceptions.error(exceptions.BAD_PAYLOAD) from None
     if not isinstance(payload, dict):

@@ -33,7 +33,7 @@ def run(using, *names):
     say(codes)
 
 
-def save(using, count):
+def save(using, count, errors=()):
     """Say how long the first save took, and ``count`` more, and what is saved."""
     from tests.project.jobs.models import Job
 
@@ -44,10 +44,32 @@ def save(using, count):
     began = time.monotonic()
     rows += [Job.objects.using(using).create() for _ in range(int(count))]
     more = time.monotonic() - began
-    say({"first": first, "more": more, "rows": [row.pk for row in rows]})
+    say(
+        {
+            "first": first,
+            "more": more,
+            "rows": [row.pk for row in rows],
+            "errors": [*errors],
+        }
+    )
+
+
+def save_again(using):
+    """Save two rows; after "go" do as save, and say what was logged as an error."""
+    import logging
+
+    from tests.project.jobs.models import Job
+
+    errors = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: errors.append(record.getMessage())
+    logging.getLogger().addHandler(handler)
+    say({"rows": [Job.objects.using(using).create().pk for _ in range(2)]})
+    sys.stdin.readline()
+    save(using, 100, errors)
 
 
 if __name__ == "__main__":
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.project.settings"
     django.setup()
-    {"run": run, "save": save}[sys.argv[1]](*sys.argv[2:])
+    {"run": run, "save": save, "save_again": save_again}[sys.argv[1]](*sys.argv[2:])

@@ -22,18 +22,22 @@ CHANNELS = [None, "mail", "a", "routed"]
 @pytest.fixture(autouse=True)
 def fresh():
     """No failure, no remembered timeout and no message of an earlier test."""
-    from simpletask2_celery import publisher, runtime_timeouts
+    from simpletask2_celery import runtime_timeouts
 
     runtime_timeouts.forget()
-    publisher.celery_breaker.close()
-    publisher.lists_breaker.close()
+    close_breakers()
     yield
-    publisher.celery_breaker.close()
-    publisher.lists_breaker.close()
+    close_breakers()
     for channel in CHANNELS:
         queued(channel)
     for key in redis().scan_iter(f"*{current_app.conf.task_default_queue}:*"):
         redis().delete(key)
+
+
+def close_breakers():
+    from simpletask2_celery import publisher
+
+    publisher.celery_breaker._until = publisher.lists_breaker._until = 0.0
 
 
 def redis():

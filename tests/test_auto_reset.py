@@ -11,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from simpletask2_celery import publisher, redis_lists, state, tasks
-from tests.fixtures import ROOT, environ, queued
+from tests.fixtures import ROOT, close_breakers, environ, queued
 from tests.project.jobs.models import ChildJob, Job
 
 
@@ -140,7 +140,7 @@ def test_while_the_broker_fails_rows_stay_due(using):
     queued()
     publisher.celery_breaker.open()
     assert Job.do_auto_reset() == 1  # the one that ran: no broker keeps its reset back
-    publisher.celery_breaker.close()
+    close_breakers()
     assert Job.do_auto_reset() == 1
     assert [message["id"] for message in queued()] == [row.pk]
 

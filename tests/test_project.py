@@ -1,11 +1,13 @@
 """What a project sees beside its rows: schema, checks, settings, texts, admin."""
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from celery import current_app
 from django.conf import settings as django_settings
 from django.core import checks as django_checks
 from django.core.management import call_command
@@ -82,6 +84,13 @@ def test_final_step_without_its_handler(monkeypatch):
         ("PROXY_TIMEOUT", float("inf")),
         ("PROXY_MAX_SIZE", 1.5),
         ("PROXY_MAX_SIZE", True),
+        ("PROXY_ALLOWED_SCHEMES", "https"),
+        ("PROXY_ALLOWED_SCHEMES", ["https", "ftp"]),
+        ("PROXY_ALLOWED_SCHEMES", ["HTTPS://"]),
+        ("PROXY_ALLOWED_HOSTS", "example.com"),
+        ("PROXY_ALLOWED_HOSTS", [1]),
+        ("PROXY_ALLOWED_HOSTS", None),
+        ("PROXY_REFUSE_PRIVATE", 1),
         ("DO_AUTO_RESET", 1),
         ("AUTO_RESET_INTERVAL", 0),
         ("REDIS_NAME", None),
@@ -151,6 +160,56 @@ def test_the_key_of_the_api(settings):
     del settings.DJANGO_SIMPLETASK2_ACLKEY
     [found] = checks.aclkey()
     assert settings.SECRET_KEY not in found.msg.replace("DJANGO_SIMPLETASK2", "")
+
+
+def test_no_policy_for_proxy_requests(settings):
+    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_SCHEMES = ["https"]
+    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = ["*", "example.com"]
+    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = ["example.com"]
+    assert checks.proxy_policy() == []
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = []
+    settings.DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = True
+    assert checks.proxy_policy() == []
+    settings.DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = "of the wrong type: E002"
+    assert checks.proxy_policy() == []
+
+
+@pytest.mark.parametrize(
+    ("accepted", "expected"),
+    [
+        (["json"], []),
+        ({"application/json"}, []),
+        (["json", "pickle"], ["simpletask2_celery.W006"]),
+        (["application/x-yaml"], ["simpletask2_celery.W006"]),
+        ([], ["simpletask2_celery.W006"]),
+    ],
+)
+def test_an_app_that_accepts_more_than_json(accepted, expected):
+    before = current_app.conf.accept_content
+    current_app.conf.accept_content = accepted
+    try:
+        assert ids(checks.accepted_content()) == expected
+    finally:
+        current_app.conf.accept_content = before
+
+
+def test_a_deployment_is_told_of_security_and_nobody_else(settings, monkeypatch):
+    del settings.DJANGO_SIMPLETASK2_ACLKEY
+    monkeypatch.setattr(checks, "_has_app", lambda: True)
+    deploy = django_checks.run_checks(tags=["security"], include_deployment_checks=True)
+    ours = [m.id for m in deploy if str(m.id).startswith("simpletask2_celery")]
+    assert ours == ["simpletask2_celery.W004", "simpletask2_celery.W005"]
+    found = [m.id for m in django_checks.run_checks()]
+    assert not {*ours} & {*found}
+
+
+def test_the_ids_of_the_checks_are_unique():
+    source = Path(checks.__file__).read_text()
+    used = re.findall(r'id="(simpletask2_celery\.\w+)"', source)
+    assert sorted(used) == sorted(set(used))
 
 
 # -- errors and texts ----------------------------------------------------------------

@@ -8,7 +8,7 @@ from celery import current_app
 from django.db import transaction
 
 from simpletask2_celery import publisher
-from tests.fixtures import messages, queued
+from tests.fixtures import close_breakers, messages, queued
 from tests.project.jobs.models import ChannelJob, ChildJob, CodeJob, Job, PairJob, UuidJob
 
 
@@ -190,7 +190,7 @@ def test_after_a_failure_nothing_is_tried_for_a_while(using, caplog):
     publisher.celery_breaker.open()
     row = Job.objects.using(using).create()
     assert row.pk
-    publisher.celery_breaker.close()
+    close_breakers()
     assert queued() == []
 
 

