@@ -124,9 +124,7 @@ def celery_settings(values: dict[str, Any]) -> dict[str, Any]:
     if not values.get("do-auto-reset-task", True):
         settings[schedule.WANTED] = False
     elif "auto-reset-task-interval" in values:
-        entry = schedule.entry(
-            values["auto-reset-task-interval"], queues[0] if queues else None
-        )
+        entry = schedule.entry(values["auto-reset-task-interval"])
         settings["beat_schedule"] = {
             **current_app.conf.beat_schedule,
             schedule.ENTRY: entry,

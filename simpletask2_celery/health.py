@@ -11,7 +11,7 @@ from django.db import connections, router
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
-from . import auto_reset, last_reset, publisher, state
+from . import auto_reset, clock, last_reset, publisher, state
 from .conf import conf
 from .missing_reset import MISSING
 from .models import SimpleTask
@@ -75,7 +75,7 @@ def _rows() -> Iterator[Finding]:
 
 
 def _figures(model: type[SimpleTask], alias: str) -> dict[str, Any]:
-    late = Q(status=state.DOING, auto_reset_time__lt=timezone.now())
+    late = Q(status=state.DOING, auto_reset_time__lt=clock.now(alias))
     ready = Q(status=state.READY)
     rows = model._base_manager.using(alias).filter(ready | late)
     return rows.aggregate(

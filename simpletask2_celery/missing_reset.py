@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 
 from . import last_reset, publisher, schedule
 from .conf import conf
@@ -18,9 +18,8 @@ MISSING = 3  # intervals without a reset
 class Watch(threading.Thread):
     """Looks once an interval whether resets run."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self) -> None:
         super().__init__(name="simpletask2-missing-reset", daemon=True)
-        self._app = app
         self._since = time.monotonic()  # when the last one ran or was asked for
         self._stopped = threading.Event()
 
@@ -48,9 +47,7 @@ class Watch(threading.Thread):
             logger.warning(
                 "No auto-reset for %.0f s: this worker asks for one. Is beat running?", ago
             )
-            # In a queue of this worker's own: nobody may serve the default one.
-            queue = next(iter(self._app.amqp.queues.consume_from))
-            options = schedule.entry(interval, queue)["options"]
+            options = schedule.entry(interval)["options"]
             publisher.send_task(schedule.DO_AUTO_RESET, **options)
 
 
@@ -65,7 +62,7 @@ def run_in_workers() -> None:
 
 def _start(sender: Any, **kwargs: object) -> None:
     if schedule.is_wanted(sender.app):
-        _watches.append(Watch(sender.app))
+        _watches.append(Watch())
         _watches[-1].start()
 
 

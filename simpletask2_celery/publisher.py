@@ -262,10 +262,10 @@ def messages_in_queue(channel: str) -> float:
     options = current_app.amqp.router.route(_queue_of(channel, {}), DO_TASK)
     connection = _bounded_connection()
     try:
-        with _pool(connection).acquire(block=True, timeout=0.5) as producer:
-            with producer.connection.channel() as own:  # which a refusal closes
-                found = own.queue_declare(options["queue"].name, passive=True)
-                return float(found.message_count)
+        with connection:  # of its own: a refusal would spoil one of the pool
+            asking = connection.channel()
+            found = asking.queue_declare(options["queue"].name, passive=True)
+            return float(found.message_count)
     except (*connection.channel_errors, NotImplementedError):
         return 0
     except (KombuError, OSError, *connection.connection_errors):

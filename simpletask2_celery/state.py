@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import DatabaseError, connections, models, router
 from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
 
-from . import exceptions, task_info
+from . import clock, exceptions, task_info
 from .fence import Fence
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def claim(
     Raises DjangoSimpleTask2Error 2910004, 2910008, 2910013 or 2910015 for the
     others (compatibility facts, section 5); with ``force``, only 2910004.
     """
-    now = timezone.now()
+    now = clock.now(using)
     waiting = Q() if force else Q(status=READY)
     claimed = owned(model, using).filter(waiting, pk=pk)
     if not claimed.update(**model._claim_values(now)):
@@ -54,7 +53,7 @@ def claim(
 
 def unreserved(model: "type[SimpleTask]", using: str) -> "models.QuerySet[SimpleTask]":
     """Return the READY rows that nobody has reserved."""
-    return _own_rows(model, using).filter(_free(), status=READY)
+    return _own_rows(model, using).filter(_free(using), status=READY)
 
 
 def reserve(model: "type[SimpleTask]", using: str, pk: Any) -> bool:
@@ -64,12 +63,12 @@ def reserve(model: "type[SimpleTask]", using: str, pk: Any) -> bool:
     otherwise, so that the column can hold the time of the reservation: any claim
     and any reset writes over it, and no claim minds it.
     """
-    waiting = owned(model, using).filter(_free(), pk=pk, status=READY)
-    return bool(waiting.update(start_time=timezone.now()))
+    waiting = owned(model, using).filter(_free(using), pk=pk, status=READY)
+    return bool(waiting.update(start_time=clock.now(using)))
 
 
-def _free() -> Q:
-    over = timezone.now() - datetime.timedelta(seconds=RESERVED)
+def _free(using: str) -> Q:
+    over = clock.now(using) - datetime.timedelta(seconds=RESERVED)
     return Q(start_time=None) | Q(start_time__lt=over)
 
 
@@ -80,7 +79,7 @@ def take_step(model: "type[SimpleTask]", using: str, pk: Any, step: int) -> "Sim
     waits for its answer. Raises 2910013 where that step runs or has run, 2910014 where
     the row has been reset since (compatibility facts, section 3).
     """
-    now = timezone.now()
+    now = clock.now(using)
     before = owned(model, using).filter(pk=pk, status=DOING, current_step=step - 1)
     if not before.update(**model._step_values(step, now)):
         raise _why_no_step(model, using, pk, step)
@@ -91,7 +90,7 @@ def take_step(model: "type[SimpleTask]", using: str, pk: Any, step: int) -> "Sim
 
 def start_step(row: "SimpleTask", step: int) -> None:
     """Write that ``step`` starts, and what the handler before it changed."""
-    _write(row, row._step_values(step, timezone.now()), exceptions.STEP_NOT_SAVED)
+    _write(row, row._step_values(step, _now(row)), exceptions.STEP_NOT_SAVED)
 
 
 def save_step(row: "SimpleTask") -> None:
@@ -101,12 +100,12 @@ def save_step(row: "SimpleTask") -> None:
 
 def finish(row: "SimpleTask") -> None:
     """Write that the run succeeded. Raises 2910010 where it has lost its claim."""
-    _write(row, row._finish_values(timezone.now()), exceptions.FINISH_NOT_SAVED)
+    _write(row, row._finish_values(_now(row)), exceptions.FINISH_NOT_SAVED)
 
 
 def fail(row: "SimpleTask", error: BaseException) -> None:
     """Write that a handler raised. Raises 2910010 where the claim is lost."""
-    values = row._failure_values(timezone.now(), error)
+    values = row._failure_values(_now(row), error)
     _write(row, values, exceptions.FINISH_NOT_SAVED)
 
 
@@ -117,7 +116,7 @@ def renew(row: "SimpleTask") -> bool:
         return False
     mine = fence.narrow(owned(type(row), str(row._state.db))).filter(pk=fence.pk)
     lease = datetime.timedelta(seconds=row.get_do_task_timeout())
-    return bool(mine.update(auto_reset_time=timezone.now() + lease))
+    return bool(mine.update(auto_reset_time=_now(row) + lease))
 
 
 def release(row: "SimpleTask", token: datetime.datetime) -> bool:
@@ -125,7 +124,7 @@ def release(row: "SimpleTask", token: datetime.datetime) -> bool:
 
     False if the row has been reset, claimed again or done meanwhile.
     """
-    values = row._reset_values(timezone.now(), row.get_task_wait_timeout())
+    values = row._reset_values(_now(row), row.get_task_wait_timeout())
     return _end_lost(row, token, values)
 
 
@@ -134,7 +133,7 @@ def give_up(row: "SimpleTask", token: datetime.datetime, error: BaseException) -
 
     False if the row has been reset, claimed again or done meanwhile.
     """
-    now = timezone.now()
+    now = _now(row)
     values = {**row._failure_values(now, error), "mod_time": now}
     return _end_lost(row, token, values)
 
@@ -160,7 +159,7 @@ def reset_pages(
     rows = rows.filter(still).order_by("pk")
     page = list(rows[:PAGE])
     while page:
-        now = timezone.now()
+        now = clock.now(using)
         by_wait: dict[int, list[SimpleTask]] = {}
         for row in page:
             if not leave(row):
@@ -175,7 +174,7 @@ def reset_stale(
     model: "type[SimpleTask]", using: str, leave: "Callable[[SimpleTask], bool]"
 ) -> "Iterator[tuple[int, list[SimpleTask]]]":
     """Reset the rows whose lease is over, and READY rows that never had one."""
-    return reset_pages(_own_rows(model, using), stale(timezone.now()), leave)
+    return reset_pages(_own_rows(model, using), stale(clock.now(using)), leave)
 
 
 def stale(now: datetime.datetime) -> Q:
@@ -218,7 +217,7 @@ def why_not(
         return exceptions.error(exceptions.ROW_GONE, task_info=name)
     if row["status"] == DONE:
         return exceptions.error(exceptions.ALREADY_DONE, task_info=name)
-    over = row["auto_reset_time"] and row["auto_reset_time"] < timezone.now()
+    over = row["auto_reset_time"] and row["auto_reset_time"] < clock.now(using)
     if row["status"] == DOING and over:
         return exceptions.error(exceptions.NOT_READY, task_info=name, status="DOING")
     return exceptions.error(exceptions.CLAIMED, task_info=name)
@@ -235,6 +234,10 @@ def _why_no_step(
         name = task_info.text(model, pk)
         return exceptions.error(exceptions.CLAIMED, task_info=name)
     return exceptions.claim_lost(task_info.text(model, pk))
+
+
+def _now(row: "SimpleTask") -> datetime.datetime:
+    return clock.now(str(row._state.db))
 
 
 def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:

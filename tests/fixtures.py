@@ -16,15 +16,16 @@ from kombu.exceptions import ChannelError
 
 ROOT = Path(__file__).parent.parent
 ALIASES = ["default", "server"]
-CHANNELS = [None, "mail", "a", "routed"]
+CHANNELS = [None, "mail", "a", "routed", "auto-reset"]
 
 
 @pytest.fixture(autouse=True)
 def fresh():
     """No failure, no remembered timeout and no message of an earlier test."""
-    from simpletask2_celery import runtime_timeouts
+    from simpletask2_celery import clock, runtime_timeouts
 
     runtime_timeouts.forget()
+    clock.forget()
     close_breakers()
     yield
     close_breakers()

@@ -10,8 +10,8 @@ from celery import current_app
 from django.db.models import F
 from django.utils import timezone
 
-from simpletask2_celery import publisher, redis_lists, state, tasks
-from tests.fixtures import ROOT, close_breakers, environ, queued
+from simpletask2_celery import publisher, redis_lists, schedule, state, tasks
+from tests.fixtures import ROOT, close_breakers, environ, queued, wait_until
 from tests.project.jobs.models import ChildJob, Job
 
 
@@ -123,6 +123,27 @@ def test_rows_whose_messages_are_lost_are_published_however_many(using):
     rows[0].publish()
     assert Job.do_auto_reset() == 3
     assert len(queued()) == 4
+
+
+def test_resets_do_not_wait_behind_a_backlog(using, celery):
+    """The worker is busy for minutes; the row whose lease is over runs at once after."""
+    run = current_app.conf.task_default_queue
+    objects = Job.objects.using(using)
+    rows = [objects.create(what="slow") for _ in range(600)]  # half a minute of them
+    process = celery("worker", "-c", "1", "-Q", run, "-l", "INFO")
+    wait_until(lambda: objects.filter(status=30).exists(), what=process.log)
+    objects.filter(pk=rows[-1].pk).update(status=20, start_time=timezone.now())
+    at(using, rows[-1], -1)
+    publisher.send_task(schedule.DO_AUTO_RESET, queue=schedule.queue())
+    wait_until(lambda: objects.get(pk=rows[-1].pk).status == 10, 10, process.log)
+    assert objects.filter(status=30).count() < 500
+
+
+def test_a_queue_that_is_empty_can_be_asked_again_and_again():
+    counts = [publisher.messages_in_queue("default") for _ in range(3)]
+    assert counts == [0, 0, 0]
+    publisher.send_task("nothing", queue=current_app.conf.task_default_queue)
+    assert publisher.messages_in_queue("default") == 1
 
 
 def test_a_row_that_waits_very_long_is_published_whatever_the_queue_holds(using):

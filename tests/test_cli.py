@@ -179,7 +179,8 @@ def test_a_frozen_broker_does_not_keep_it_from_ending(tmp_path):
     with ValkeyServer() as server:
         pid = server.client().info("server")["process_id"]
         path = tmp_path / "config.yml"
-        path.write_text(f"redis: {server.connection_url}/0\nlogfile: {tmp_path}/log\n")
+        redis = f"redis: {server.connection_url}/0\n"
+        path.write_text(f"{redis}workspace: {tmp_path}\nlogfile: log\n")
         config = Config(path, tmp_path / "log")
         process = subprocess.Popen(command(config, "start"), cwd=ROOT, env=environ())
         try:
@@ -193,7 +194,6 @@ def test_a_frozen_broker_does_not_keep_it_from_ending(tmp_path):
             os.kill(pid, signal.SIGCONT)
             process.kill()
             process.wait()
-    (ROOT / "simpletask2-celery.pid").unlink()
 
 
 def test_without_resets_there_is_no_beat(config, foreground):

@@ -8,13 +8,9 @@ from tests.faults import plan
 from tests.faults.scenarios import FAULTS
 
 LIMIT = 600  # seconds for all of them; it takes less than 300
+
+
 #: What the matrix has found and the library does not hold yet.
-OPEN = {
-    "clock_ahead": "leases are written and judged by the clocks of the workers",
-    "clock_behind": "leases are written and judged by the clocks of the workers",
-}
-
-
 class Results:
     """What the lanes have said; a test waits for its own fault."""
 
@@ -53,12 +49,7 @@ def results(request):
     found.lanes.join(LIMIT)
 
 
-def known(fault):
-    mark = [pytest.mark.xfail(reason=OPEN[fault], strict=False)] if fault in OPEN else []
-    return pytest.param(fault, marks=mark)
-
-
-@pytest.mark.parametrize("fault", [known(fault) for fault in FAULTS])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_nothing_is_lost_doubled_or_late(fault, results):
     result = results.of(fault)
     assert result["held"], result

@@ -11,7 +11,7 @@ from celery import current_app
 from django.core.management import call_command
 from django.utils import timezone
 
-from simpletask2_celery import auto_reset, health, last_reset, missing_reset
+from simpletask2_celery import auto_reset, health, last_reset, missing_reset, schedule
 from tests.fixtures import ROOT, environ, queued, redis, wait_until
 from tests.project.jobs.models import Job
 
@@ -128,12 +128,12 @@ def test_a_worker_asks_for_the_resets_that_nobody_runs(celery):
 
 def test_of_many_workers_one_asks():
     asked = []
-    watches = [missing_reset.Watch(current_app._get_current_object()) for _ in range(3)]
+    watches = [missing_reset.Watch() for _ in range(3)]
     for watch in watches:
         watch._since -= 60
         watch._look()
     with current_app.connection_for_write() as connection:
-        queue = current_app.conf.task_default_queue
+        queue = schedule.queue()
         while message := connection.default_channel.basic_get(queue, no_ack=True):
             body = message if hasattr(message, "payload") else None
             body = body or connection.default_channel.message_to_python(message)

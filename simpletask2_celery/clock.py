@@ -1,0 +1,56 @@
+"""The time that leases are written and judged by: one for all, the database's.
+
+A worker whose clock is off by minutes would otherwise find other workers' leases over,
+and run their rows a second time. The difference is asked for once a minute; clocks
+that agree within a second are left alone.
+"""
+
+import datetime
+import time
+
+from celery import current_app
+from django.db import connections
+from django.utils import timezone
+
+ASK = 60.0  # seconds that an answer is used
+SLACK = datetime.timedelta(seconds=1)
+_NONE = datetime.timedelta(0)
+_QUERIES = {
+    "postgresql": "SELECT (clock_timestamp() AT TIME ZONE 'UTC')",
+    "mysql": "SELECT UTC_TIMESTAMP(6)",
+    "sqlite": "SELECT STRFTIME('%Y-%m-%d %H:%M:%f', 'now')",
+    "oracle": "SELECT SYS_EXTRACT_UTC(SYSTIMESTAMP) FROM DUAL",
+}
+_offsets: dict[str, tuple[float, datetime.timedelta]] = {}
+
+
+def now(using: str) -> datetime.datetime:
+    """Return the time by the clock of the database ``using``, as ``timezone.now()``."""
+    asked, offset = _offsets.get(using, (-ASK, _NONE))
+    if time.monotonic() - asked >= ASK:
+        offset = _ask(using)
+        _offsets[using] = time.monotonic(), offset
+    return timezone.now() + offset
+
+
+def forget() -> None:
+    """Forget every answer."""
+    _offsets.clear()
+
+
+def _ask(using: str) -> datetime.timedelta:
+    query = _QUERIES.get(connections[using].vendor)
+    if query is None or current_app.conf.task_always_eager:
+        return _NONE
+    with connections[using].cursor() as cursor:
+        cursor.execute(query)
+        answer = cursor.fetchone()[0]
+    if isinstance(answer, str):
+        answer = datetime.datetime.fromisoformat(answer)
+    here = timezone.now()
+    if timezone.is_naive(here):
+        here = timezone.make_naive(timezone.make_aware(here), datetime.UTC)
+        offset: datetime.timedelta = answer.replace(tzinfo=None) - here
+    else:
+        offset = answer.replace(tzinfo=datetime.UTC) - here
+    return offset if abs(offset) > SLACK else _NONE
