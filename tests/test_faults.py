@@ -10,7 +10,6 @@ from tests.faults.scenarios import FAULTS
 LIMIT = 600  # seconds for all of them; it takes less than 300
 
 
-#: What the matrix has found and the library does not hold yet.
 class Results:
     """What the lanes have said; a test waits for its own fault."""
 
