@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,17 @@ def test_a_migration_of_the_original_leaves_nothing_to_do():
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No changes" in done.stdout
+
+
+def test_what_the_page_on_reliability_names_exists():
+    from tests.faults.scenarios import FAULTS
+
+    pains = (ROOT / "docs/reliability.md").read_text().partition("What users of other")[2]
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", pains)
+    assert len(named) >= 10 and all(f"def {name}(" in tests for name in named)
+    faults = re.findall(r'"([^"]+)"', pains)
+    assert len(faults) >= 8 and set(faults) <= {fault.name for fault in FAULTS.values()}
 
 
 # -- checks ------------------------------------------------------------------------
