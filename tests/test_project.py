@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import re
 import subprocess
 import sys
 from pathlib import Path
