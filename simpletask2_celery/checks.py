@@ -24,6 +24,7 @@ def register() -> None:
         celery_app,
         reuse_of_connections,
         visibility_timeout,
+        heartbeat,
     ):
         checks.register(check, "simpletask2_celery")
     for check in (aclkey, proxy_policy, accepted_content):
@@ -139,6 +140,28 @@ def visibility_timeout(**kwargs: Any) -> Messages:
         for model in auto_reset.task_models()
         if isinstance(model.do_task_timeout, (int, float))
         and model.do_task_timeout > seconds
+    ]
+
+
+def heartbeat(**kwargs: Any) -> Messages:
+    """W007: leases that are over before the heartbeat has renewed them."""
+    try:
+        seconds = conf.heartbeat
+    except ImproperlyConfigured:  # which types() says
+        return []
+    return [
+        checks.Warning(
+            f"DJANGO_SIMPLETASK2_HEARTBEAT is {seconds} s, and {model.__name__} has "
+            f"do_task_timeout = {model.do_task_timeout} s: one late renewal, and the "
+            "row runs again while it runs.",
+            hint="Set DJANGO_SIMPLETASK2_HEARTBEAT to a third of the shortest "
+            "do_task_timeout or less.",
+            obj=model,
+            id="simpletask2_celery.W007",
+        )
+        for model in auto_reset.task_models()
+        if isinstance(model.do_task_timeout, (int, float))
+        and seconds * 2 > model.do_task_timeout
     ]
 
 

@@ -163,6 +163,16 @@ def test_a_lease_longer_than_the_visibility_timeout(monkeypatch):
         assert checks.visibility_timeout() == []
 
 
+def test_a_heartbeat_that_comes_too_late(settings, monkeypatch):
+    settings.DJANGO_SIMPLETASK2_HEARTBEAT = 100
+    assert checks.heartbeat() == []
+    monkeypatch.setattr(Steps, "do_task_timeout", 150)
+    [found] = checks.heartbeat()
+    assert ids([found]) == ["simpletask2_celery.W007"] and "Steps" in found.msg
+    settings.DJANGO_SIMPLETASK2_HEARTBEAT = 0
+    assert checks.heartbeat() == []
+
+
 def test_the_key_of_the_api(settings):
     settings.DJANGO_SIMPLETASK2_ACLKEY = "a long value of its own"
     assert checks.aclkey() == []
