@@ -1,6 +1,6 @@
 """Give back the claims of dead processes, within a second and by proof of death.
 
-A thread of each worker looks at the notes of ``claims`` twice a second. A note whose
+A thread of each worker looks at the notes of ``claims`` four times a second. A note whose
 process is dead is a run that will never end: its row becomes READY again and is
 published, by an UPDATE that asks for that run's token. When a whole worker was killed,
 the next one of its node name finds the file. A node that is gone for good is the
@@ -28,8 +28,8 @@ from .models import SimpleTask
 
 logger = logging.getLogger(__name__)
 
-POLL = 0.5  # seconds between two looks at the notes
-PATIENCE = 120  # failed looks after which a note is left to the lease
+POLL = 0.25  # seconds between two looks at the notes
+PATIENCE = 240  # failed looks after which a note is left to the lease
 
 
 class Keeper(threading.Thread):
