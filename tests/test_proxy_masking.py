@@ -12,6 +12,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from simpletask2_celery import executor, proxy, proxy_masking
+from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from tests.project.jobs.models import Steps
 from tests.sites import serving
 
@@ -290,10 +291,12 @@ def test_and_while_the_name_is_looked_up(soft_limit, settings, monkeypatch):
             proxy.fetch("jobs.steps:1", request)
 
 
-def test_a_run_whose_limit_ends_in_the_request_gets_it(using, silent, soft_limit):
+def test_a_run_whose_limit_ends_in_the_request_fails(using, silent, soft_limit):
     row = Steps.objects.using(using).create(
         what="proxied", url=f"http://127.0.0.1:{silent}/"
     )
     soft_limit()
-    with pytest.raises(SoftTimeLimitExceeded):
+    with pytest.raises(DjangoSimpleTask2Error, match="2910009.*SoftTimeLimitExceeded"):
         executor.run(Steps, using, row.pk)
+    row.refresh_from_db()
+    assert (row.status, row.success) == (row.DONE, False)
