@@ -23,7 +23,6 @@ class SimpleTask2CeleryConfig(AppConfig):
 
         checks.register()
         schedule.add_entry()
-        schedule.serve_queue()
         legacy_channels.run_in_workers()
         recovery.run_in_workers()
         missing_reset.run_in_workers()

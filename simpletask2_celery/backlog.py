@@ -9,9 +9,7 @@ rows are published again as soon as the queue is shorter, or after ten times the
 import datetime
 from typing import TYPE_CHECKING
 
-from django.utils import timezone
-
-from . import publisher, redis_lists
+from . import clock, publisher, redis_lists
 from .conf import conf
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ class Backlog:
         if row.status != row.READY or row.auto_reset_time is None:
             return False  # it has run, or was never published
         wait = datetime.timedelta(seconds=row.get_task_wait_timeout())
-        if timezone.now() - row.auto_reset_time > PATIENCE * wait:
+        if clock.now(str(row._state.db)) - row.auto_reset_time > PATIENCE * wait:
             return False
         channel = row.get_channel_name()
         if channel not in self._left:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import mmap
 import os
+import stat
 import struct
 import tempfile
 import threading
@@ -26,14 +27,34 @@ SLOTS = 1024  # runs at once that a worker can note
 _HEAD = struct.Struct("=HB")  # length of the note, and whether its time is over
 
 
+#: What a note tells; one of another version, that tells less, is left to the lease.
+_PARTS = {
+    "process",
+    "task_id",
+    "app_label",
+    "model",
+    "id",
+    "using",
+    "token",
+    "lost_runs",
+}
+
+
 class Board:
     """The slots of one worker, in a file that this process opened or inherited."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, new: bool = True) -> None:
+        """Open a board. Raises OSError where there is no place for a new one."""
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._fd, SLOT * SLOTS)
-        self._memory = mmap.mmap(self._fd, SLOT * SLOTS)
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(path, flags | (os.O_CREAT if new else 0), 0o600)
+        try:
+            if new:  # all of it: a page that finds no place later would end the process
+                _allocate(self._fd, SLOT * SLOTS)
+            self._memory = mmap.mmap(self._fd, SLOT * SLOTS)
+        except (OSError, ValueError) as error:  # ValueError: of a file that is shorter
+            os.close(self._fd)
+            raise OSError(f"{path}: {error}") from error
 
     def write(self, slot: int, note: dict[str, Any]) -> None:
         """Note a claim; the length comes last and makes it valid."""
@@ -55,9 +76,11 @@ class Board:
             if length:
                 text = self._memory[at + _HEAD.size : at + _HEAD.size + length]
                 try:
-                    yield slot, {**json.loads(text), "timed_out": bool(timed_out)}
+                    note = json.loads(text)
                 except ValueError:  # being written just now
                     continue
+                if isinstance(note, dict) and _PARTS <= set(note):
+                    yield slot, {**note, "timed_out": bool(timed_out)}
 
     def mark_timed_out(self, task_id: str) -> None:
         """Remember that the run of a Celery task is being killed for its time limit."""
@@ -89,16 +112,22 @@ class Board:
         # Belt and braces: a handler that closes every file gives the lock away.
         return bool(process_identity(note["process"][0]) != note["process"])
 
-    def close(self) -> None:
-        """Delete the file if there is nothing in it, and close it."""
+    def delete_if_empty(self) -> None:
+        """Delete the file if there is nothing in it."""
         if not any(True for _ in self.notes()):
             self.path.unlink(missing_ok=True)
-        self.leave()
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close the file. Every lock of this process on it is gone then."""
         self._memory.close()
         os.close(self._fd)
+
+
+def _allocate(fd: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+    else:
+        os.ftruncate(fd, size)
 
 
 def process_identity(pid: int) -> list[int] | None:
@@ -107,7 +136,7 @@ def process_identity(pid: int) -> list[int] | None:
         # The fields after the name: state, …, and the 20th: the start, since boot.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields[0] in "ZX" else [pid, int(fields[19])]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter: reaped just now
         if Path("/proc/self/stat").exists():
             return None
     try:  # no /proc on this system
@@ -126,8 +155,11 @@ def board_path(node: str) -> Path:
     """
     folder = Path(tempfile.gettempdir()) / f"simpletask2-celery-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} is another user's")
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise PermissionError(f"{folder} is not a folder of this user's")
+    if found.st_mode & 0o077:
+        raise PermissionError(f"{folder} is open to other users")
     return folder / salted_hmac("simpletask2_celery.claims", node).hexdigest()[:20]
 
 

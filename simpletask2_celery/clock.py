@@ -42,15 +42,21 @@ def _ask(using: str) -> datetime.timedelta:
     query = _QUERIES.get(connections[using].vendor)
     if query is None or current_app.conf.task_always_eager:
         return _NONE
+    before = _here()
     with connections[using].cursor() as cursor:
         cursor.execute(query)
         answer = cursor.fetchone()[0]
+    delay = _here() - before
     if isinstance(answer, str):
         answer = datetime.datetime.fromisoformat(answer)
+    offset: datetime.timedelta = answer.replace(tzinfo=datetime.UTC) - before
+    if -SLACK < offset < delay + SLACK:  # no more than the answer's own way explains
+        return _NONE
+    return offset - delay / 2
+
+
+def _here() -> datetime.datetime:
     here = timezone.now()
-    if timezone.is_naive(here):
-        here = timezone.make_naive(timezone.make_aware(here), datetime.UTC)
-        offset: datetime.timedelta = answer.replace(tzinfo=None) - here
-    else:
-        offset = answer.replace(tzinfo=datetime.UTC) - here
-    return offset if abs(offset) > SLACK else _NONE
+    if timezone.is_naive(here):  # in the zone of the settings, whatever is active
+        here = timezone.make_aware(here, timezone.get_default_timezone())
+    return here

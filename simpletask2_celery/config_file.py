@@ -124,7 +124,8 @@ def celery_settings(values: dict[str, Any]) -> dict[str, Any]:
     if not values.get("do-auto-reset-task", True):
         settings[schedule.WANTED] = False
     elif "auto-reset-task-interval" in values:
-        entry = schedule.entry(values["auto-reset-task-interval"])
+        queue = queues[0] if queues else None  # one that the workers of the file serve
+        entry = schedule.entry(values["auto-reset-task-interval"], queue)
         settings["beat_schedule"] = {
             **current_app.conf.beat_schedule,
             schedule.ENTRY: entry,

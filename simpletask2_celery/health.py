@@ -52,7 +52,10 @@ def _select_1(alias: str) -> None:
 def _broker_and_workers(timeout: float) -> Iterator[Finding]:
     broker = _timed("broker", publisher.ping)
     yield broker
-    names = publisher.workers(timeout) if broker.ok else []
+    try:
+        names = publisher.workers(timeout) if broker.ok else []
+    except Exception:  # the broker went away in between
+        names = []
     text = ", ".join(names) or "none answers"
     yield Finding("workers", bool(names), names, f"{len(names)} ({text})")
 
@@ -85,8 +88,11 @@ def _figures(model: type[SimpleTask], alias: str) -> dict[str, Any]:
 
 def _last_reset() -> Finding:
     age = last_reset.age()
+    if age is None and not last_reset.is_shared():
+        text = "not known: no cache that processes share"
+        return Finding("last auto-reset", True, None, text)
     if age is None:
-        return Finding("last auto-reset", False, None, "not known; none yet, or no cache")
+        return Finding("last auto-reset", False, None, "none is known of")
     missing = age > MISSING * conf.auto_reset_interval
     return Finding("last auto-reset", not missing, age, f"{age:.0f} s ago")
 

@@ -58,8 +58,11 @@ def _beat() -> None:
             try:
                 state.renew(row)
             except Exception as error:
-                logger.warning("%s: lease not renewed: %s", row.get_task_info(), error)
-        connections.close_all()  # of this thread, which has its own
+                logger.warning("A lease was not renewed: %r", error)
+        try:
+            connections.close_all()  # of this thread, which has its own
+        except Exception as error:
+            logger.warning("A connection could not be closed: %r", error)
 
 
 def _forget_parent() -> None:

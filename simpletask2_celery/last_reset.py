@@ -9,6 +9,8 @@ import time
 from typing import Any
 
 from django.core.cache import caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.utils.crypto import salted_hmac
 
 from . import redis_connection
@@ -51,6 +53,16 @@ def ask(seconds: float) -> bool:
         return caches[conf.redis_name].add(_key("asked-for"), 1, seconds)
     except Exception:
         return True  # better twice than never
+
+
+def is_shared() -> bool:
+    """Tell whether the processes of the project can share what is kept here."""
+    try:
+        return _redis() is not None or not isinstance(
+            caches[conf.redis_name], (LocMemCache, DummyCache)
+        )
+    except Exception:
+        return False
 
 
 def _key(name: str) -> str:

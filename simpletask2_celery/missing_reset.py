@@ -1,4 +1,7 @@
-"""Auto-reset without beat: a worker that misses resets asks for one."""
+"""Auto-reset without beat: a worker that misses resets runs one itself.
+
+Also where beat runs, and its messages expire behind a backlog of long tasks.
+"""
 
 import logging
 import threading
@@ -6,9 +9,11 @@ import time
 from typing import Any
 
 from celery import signals
+from django.db import connections
 
-from . import last_reset, publisher, schedule
+from . import auto_reset, last_reset, schedule
 from .conf import conf
+from .no_fork import NoFork
 
 logger = logging.getLogger(__name__)
 
@@ -20,16 +25,17 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="simpletask2-missing-reset", daemon=True)
-        self._since = time.monotonic()  # when the last one ran or was asked for
+        self._since = time.monotonic()  # when this one began, or ran the last
         self._stopped = threading.Event()
 
     def run(self) -> None:
         """Look until the worker ends."""
         while not self._stopped.wait(conf.auto_reset_interval):
             try:
-                self._look()
+                with NoFork():
+                    self._look()
             except Exception as error:
-                logger.warning("A missing reset could not be asked for: %s", error)
+                logger.warning("A missing reset could not be run: %r", error)
 
     def stop(self) -> None:
         """End."""
@@ -44,11 +50,16 @@ class Watch(threading.Thread):
             return
         self._since = time.monotonic()
         if last_reset.ask(interval):
-            logger.warning(
-                "No auto-reset for %.0f s: this worker asks for one. Is beat running?", ago
+            logger.log(
+                logging.WARNING if last_reset.is_shared() else logging.INFO,
+                "No auto-reset for %.0f s: this worker runs one. Does beat run, and do "
+                "its messages wait behind long tasks?",
+                ago,
             )
-            options = schedule.entry(interval)["options"]
-            publisher.send_task(schedule.DO_AUTO_RESET, **options)
+            try:
+                auto_reset.run()
+            finally:
+                connections.close_all()
 
 
 _watches: list[Watch] = []

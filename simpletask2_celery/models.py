@@ -12,7 +12,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import exceptions, publisher, runtime_timeouts, state, steps, task_info
+from . import clock, exceptions, publisher, runtime_timeouts, state, steps, task_info
 from .backlog import Backlog
 from .conf import conf
 from .fence import STATE_FIELDS, Fence
@@ -219,10 +219,10 @@ class SimpleTask(models.Model):
         """
         if not force and self.status != self.READY:
             return False
-        now = timezone.now()
+        now = clock.now(self._state.db or "default")
         where = Fence(self.pk, self.start_time, self.READY)
-        values = self._claim_values(now)
-        values["auto_reset_time"] = self._later(self.get_do_task_timeout())
+        lease = datetime.timedelta(seconds=self.get_do_task_timeout())
+        values = {**self._claim_values(now), "auto_reset_time": now + lease}
         return self._transition(values, None if force else where, save)
 
     def done(self, force: bool = False, save: bool = True) -> bool:

@@ -106,10 +106,14 @@ def message_of(row: Any) -> Message:
 def time_limits(timeout: float) -> dict[str, float]:
     """Return Celery's limits, in seconds, for a run with a lease of ``timeout``.
 
-    The hard limit is the lease; the soft one comes before it, a tenth of the lease
-    but at most five seconds, so that a row is failed while the run still holds it.
+    Both come before its end, so that the row is failed while the run still holds it:
+    the soft one a tenth of the lease but at most five seconds, the hard one a
+    twentieth but at most a second.
     """
-    return {"time_limit": timeout, "soft_time_limit": timeout - min(timeout / 10, 5)}
+    return {
+        "soft_time_limit": timeout - min(timeout / 10, 5),
+        "time_limit": timeout - min(timeout / 20, 1),
+    }
 
 
 def publish_lost(row: Any, lost_runs: int) -> None:
@@ -259,17 +263,19 @@ def messages_in_queue(channel: str) -> float:
         return 0
     if celery_breaker.is_open():
         return float("inf")
-    options = current_app.amqp.router.route(_queue_of(channel, {}), DO_TASK)
     connection = _bounded_connection()
     try:
+        options = current_app.amqp.router.route(_queue_of(channel, {}), DO_TASK)
         with connection:  # of its own: a refusal would spoil one of the pool
             asking = connection.channel()
             found = asking.queue_declare(options["queue"].name, passive=True)
             return float(found.message_count)
-    except (*connection.channel_errors, NotImplementedError):
+    except connection.channel_errors:
         return 0
     except (KombuError, OSError, *connection.connection_errors):
         return float("inf")
+    except Exception:  # a transport that cannot count, a route to no queue of ours
+        return 0
 
 
 def _queue_of(channel: str, kwargs: dict[str, Any]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from . import exceptions, publisher, state, task_info
 from .claims import Board, board_path, post_on, process_identity
 from .conf import conf
 from .models import SimpleTask
+from .no_fork import NoFork
 
 logger = logging.getLogger(__name__)
 
@@ -47,26 +48,33 @@ class Keeper(threading.Thread):
     def run(self) -> None:
         """Look at the notes until the worker ends."""
         while not self._stopped.wait(POLL):
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # the next look may do better
+                logger.warning("Notes of claims could not be read: %r", error)
 
     def look(self) -> None:
         """Release what dead processes had claimed; delete the files of dead workers."""
         self._look_at(self.board)
         for path in self._path.parent.glob(f"{self._path.name}.*"):
             if path != self.board.path:
-                board = Board(path)
-                if board.own():  # its worker is dead; a child of it may live still
-                    self._look_at(board)
-                    board.close()
-                else:
-                    board.leave()
+                self._look_at_another(Board(path, new=False))
+
+    def _look_at_another(self, board: Board) -> None:
+        try:
+            if board.own():  # its worker is dead; a child of it may live still
+                self._look_at(board)
+                board.delete_if_empty()
+        finally:
+            board.close()
 
     def stop(self) -> None:
         """End; the file stays if a process was killed over its note."""
         self._stopped.set()
         if self.is_alive():
-            self.join()
+            self.join(timeout=5)
         post_on(None)
+        self.board.delete_if_empty()
         self.board.close()
 
     def _look_at(self, board: Board) -> None:
@@ -76,7 +84,7 @@ class Keeper(threading.Thread):
 
     def _is_dealt_with(self, note: dict[str, Any]) -> bool:
         try:
-            with _no_fork:
+            with NoFork():
                 try:
                     release(note)
                 finally:
@@ -131,40 +139,6 @@ def _give_up(row: SimpleTask, token: datetime.datetime, reason: Exception) -> No
 
 def _name(note: dict[str, Any]) -> str:
     return f"{note['app_label']}.{note['model']}:{note['id']}"
-
-
-class _NoFork:
-    """Keeps the pool from forking while this thread talks to database and broker.
-
-    A child that is forked then could inherit a lock of a library that nobody opens
-    any more. The pool waits two seconds at most.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._forking = False
-        os.register_at_fork(
-            before=self._before, after_in_parent=self._after, after_in_child=self._renew
-        )
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *args: object) -> None:
-        self._lock.release()
-
-    def _before(self) -> None:
-        self._forking = self._lock.acquire(timeout=2)
-
-    def _after(self) -> None:
-        if self._forking:
-            self._lock.release()
-
-    def _renew(self) -> None:
-        self._lock = threading.Lock()
-
-
-_no_fork = _NoFork()
 
 
 # -- the worker's signals ----------------------------------------------------------------

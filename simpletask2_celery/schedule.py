@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from celery import Celery, _state, signals
+from celery import Celery, _state
 
 from .conf import conf
 
@@ -12,25 +12,13 @@ ENTRY = "simpletask2-auto-reset"
 WANTED = "simpletask2_do_auto_reset"
 
 
-def entry(interval: float) -> dict[str, Any]:
+def entry(interval: float, queue: str | None = None) -> dict[str, Any]:
     """Return an entry that sends the reset every ``interval`` seconds."""
     # While no worker runs, resets must not pile up.
-    options = {"expires": interval * 0.9, "queue": queue()}
+    options: dict[str, Any] = {"expires": interval * 0.9}
+    if queue is not None:
+        options["queue"] = queue
     return {"task": DO_AUTO_RESET, "schedule": interval, "options": options}
-
-
-def queue() -> str:
-    """Return the queue of resets, which must not wait behind a backlog of tasks."""
-    return conf.queue_template.format(channel="auto-reset")
-
-
-def serve_queue() -> None:
-    """Let every worker of this project take from that queue, too, whatever its -Q."""
-    signals.celeryd_after_setup.connect(_serve)
-
-
-def _serve(instance: Any, **kwargs: object) -> None:
-    instance.app.amqp.queues.select_add(queue())
 
 
 def add_entry() -> None:

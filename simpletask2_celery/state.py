@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db import DatabaseError, connections, models, router
+from django.db import DatabaseError, connections, models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from . import clock, exceptions, task_info
@@ -114,9 +114,17 @@ def renew(row: "SimpleTask") -> bool:
     fence = row._fence
     if fence is None:
         return False
-    mine = fence.narrow(owned(type(row), str(row._state.db))).filter(pk=fence.pk)
+    using = str(row._state.db)
+    mine = fence.narrow(owned(type(row), using)).filter(pk=fence.pk)
     lease = datetime.timedelta(seconds=row.get_do_task_timeout())
-    return bool(mine.update(auto_reset_time=_now(row) + lease))
+    with transaction.atomic(using):
+        # A handler that is in a transaction may have locked its row: to wait for it
+        # would keep other runs of this process from their renewal.
+        if connections[using].features.has_select_for_update_skip_locked:
+            free = mine.select_for_update(skip_locked=True).values_list("pk")
+            if not list(free):
+                return False
+        return bool(mine.update(auto_reset_time=_now(row) + lease))
 
 
 def release(row: "SimpleTask", token: datetime.datetime) -> bool:

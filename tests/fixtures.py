@@ -16,7 +16,7 @@ from kombu.exceptions import ChannelError
 
 ROOT = Path(__file__).parent.parent
 ALIASES = ["default", "server"]
-CHANNELS = [None, "mail", "a", "routed", "auto-reset"]
+CHANNELS = [None, "mail", "a", "routed"]
 
 
 @pytest.fixture(autouse=True)

@@ -45,8 +45,7 @@ def test_the_file_of_the_originals_document(file, settings):
     assert (told["worker_concurrency"], told["worker_pool"]) == (1, "threads")
     entry = told["beat_schedule"]["simpletask2-auto-reset"]
     assert (entry["task"], entry["schedule"]) == ("simpletask2_celery.do_auto_reset", 60)
-    resets = settings.DJANGO_SIMPLETASK2_QUEUE_TEMPLATE.format(channel="auto-reset")
-    assert entry["options"] == {"expires": 54, "queue": resets}
+    assert entry["options"] == {"expires": 54, "queue": queue}
     assert set(told) == {
         "broker_url",
         "task_queues",
