@@ -3,7 +3,7 @@
 A queue that holds a thousand messages is presumed to hold those of a thousand rows.
 Where that is wrong, because the messages are others' or somebody else's tasks, the
 rows are published again as soon as the queue is shorter, or after ten times their
-``task_wait_timeout``.
+``task_wait_timeout``, ten minutes at least.
 """
 
 import datetime
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .models import SimpleTask
 
 PATIENCE = 10  # times task_wait_timeout that a row may be overdue
+LEAST = datetime.timedelta(minutes=10)
 
 
 class Backlog:
@@ -29,7 +30,8 @@ class Backlog:
         if row.status != row.READY or row.auto_reset_time is None:
             return False  # it has run, or was never published
         wait = datetime.timedelta(seconds=row.get_task_wait_timeout())
-        if clock.now(str(row._state.db)) - row.auto_reset_time > PATIENCE * wait:
+        overdue = clock.now(str(row._state.db)) - row.auto_reset_time
+        if overdue > max(PATIENCE * wait, LEAST):
             return False
         channel = row.get_channel_name()
         if channel not in self._left:

@@ -26,6 +26,7 @@ NOT_SAVED = _5 + "2910014 where an intermediate state could not be saved"
 NOT_AT_STEP = _5 + "2910014 where the run has lost its claim, or never had one"
 NOTHING_TO_DO = _5 + "an entry of a row not READY ends in 2910013 or 2910015: not pushed"
 FORESEEN = _5 + "2910000 only for the unforeseen: of an answer that JSON lacks, the repr()"
+OTHERS_GO_ON = _5 + "2910000 for the unforeseen; a reset logs it and goes on with others"
 UNFORESEEN = _5 + "2910000 for the unforeseen; there is no 2910016"
 SENTENCE = _5 + "the sentence is the table's"
 
@@ -123,6 +124,7 @@ def counts(**numbers):
     return {f"shop.{name}": numbers.get(name, 0) for name in models.split()}
 
 
+ALL_BUT_LOST = {name: n for name, n in counts().items() if name != "shop.lostjob"}
 MALFORMED = "simpletask2-celery:malformed:django-simpletask2:channels:default"
 UUID = "shop.uuidjob:00000000-0000-0000-0000-000000000001"
 READY = state("auto_reset", "READY", None)
@@ -320,11 +322,12 @@ CODES = {
         "envelope 1": (UNFORESEEN, code(2910016), code(2910000))
     },
     "code 2910000 a method of the row fails": {
+        "envelope 1": (OTHERS_GO_ON, refused(2910000), {"code": 0, "result": ALL_BUT_LOST}),
         "rows 1": (
             TWO_START,  # the claim comes before the row's methods, and stays
             of_row({"times": "", "status": "READY", "current_step": None}),
             of_row(without(DOING, "success", "note")),
-        )
+        ),
     },
 }
 
