@@ -160,7 +160,12 @@ def board_path(node: str) -> Path:
         raise PermissionError(f"{folder} is not a folder of this user's")
     if found.st_mode & 0o077:
         raise PermissionError(f"{folder} is open to other users")
-    return folder / salted_hmac("simpletask2_celery.claims", node).hexdigest()[:20]
+    return (
+        folder
+        / salted_hmac("simpletask2_celery.claims", node, algorithm="sha256").hexdigest()[
+            :20
+        ]
+    )
 
 
 # -- of this process ---------------------------------------------------------------------

@@ -67,7 +67,9 @@ def is_shared() -> bool:
 
 def _key(name: str) -> str:
     """Return the key of this project, which others on the same Redis do not have."""
-    project = salted_hmac("simpletask2_celery.last_reset", "").hexdigest()[:12]
+    project = salted_hmac(
+        "simpletask2_celery.last_reset", "", algorithm="sha256"
+    ).hexdigest()[:12]
     return f"simpletask2-celery:{project}:{name}"
 
 

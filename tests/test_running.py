@@ -5,7 +5,7 @@ import datetime
 import pytest
 from django.utils import timezone
 
-from simpletask2_celery import executor, state, tasks
+from simpletask2_celery import clock, executor, state, tasks
 from simpletask2_celery.exceptions import ClaimLost, DjangoSimpleTask2Error
 from tests.project.jobs import handlers
 from tests.project.jobs.models import (
@@ -407,6 +407,7 @@ def test_queries_of_a_run(using, django_assert_num_queries):
     from django.db import connections
 
     row = make(Job, using)
+    clock.now(using)  # which asks the database once a minute
     with django_assert_num_queries(3, connection=connections[using]) as queries:
         run(row)
     # SQLite in this project opens its transactions with BEGIN IMMEDIATE.
