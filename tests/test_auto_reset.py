@@ -20,6 +20,11 @@ def at(using, row, seconds, **fields):
     Job.objects.using(using).filter(pk=row.pk).update(auto_reset_time=when, **fields)
 
 
+def in_queue(number):
+    """Wait until so many are in the queue: RabbitMQ counts them a moment later."""
+    wait_until(lambda: publisher.messages_in_queue("default") >= number)
+
+
 def test_stale_rows_are_reset_and_published_and_no_others(using):
     objects = Job.objects.using(using)
     rows = {name: objects.create(note=name) for name in "abcdef"}
@@ -109,14 +114,14 @@ def test_rows_that_wait_in_a_long_queue_do_not_flood_it(
     objects.bulk_create([Job() for _ in range(total)])
     assert Job.do_auto_reset() == total  # which publishes them, for the first time
     if target != "redis":
-        wait_until(lambda: publisher.messages_in_queue("default") >= total)
+        in_queue(total)
     reset = []
     for _ in range(10):  # a second and a little goes by, each time
         over = F("auto_reset_time") - datetime.timedelta(seconds=1.1)
         objects.update(auto_reset_time=over)
         reset.append(Job.do_auto_reset())
-        if target != "redis":  # RabbitMQ counts what it was sent a moment later
-            wait_until(lambda: publisher.messages_in_queue("default") >= total)
+        if target != "redis":
+            in_queue(total)
     found = len(queued()) if target != "redis" else redis_lists.length("default")
     assert total <= found <= 2 * total, reset
     assert sum(1 for number in reset if number) <= 1
@@ -127,9 +132,11 @@ def test_rows_whose_messages_are_lost_are_published_however_many(using):
     rows = [Job.objects.using(using).create() for _ in range(4)]
     for row in rows:
         at(using, row, -1)
-    assert Job.do_auto_reset() == 0  # all four are in the queue
-    queued()  # and now they are not
+    in_queue(4)
+    assert Job.do_auto_reset() == 0
+    queued()  # and now they are not there any more
     rows[0].publish()
+    in_queue(1)
     assert Job.do_auto_reset() == 3
     assert len(queued()) == 4
 
@@ -151,7 +158,7 @@ def test_a_queue_that_is_empty_can_be_asked_again_and_again():
     counts = [publisher.messages_in_queue("default") for _ in range(3)]
     assert counts == [0, 0, 0]
     publisher.send_task("nothing", queue=current_app.conf.task_default_queue)
-    assert publisher.messages_in_queue("default") == 1
+    in_queue(1)
 
 
 def test_a_row_that_waits_very_long_is_published_whatever_the_queue_holds(using):
