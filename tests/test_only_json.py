@@ -68,8 +68,6 @@ def named(row, using):
 
 
 def test_what_is_not_json_is_refused_and_its_row_untouched(using, worker):
-    key = "celery-task-meta-by-json"
-    redis().delete(key, "celery-task-meta-by-pickle")
     objects = Job.objects.using(using)
     objects.bulk_create([Job(), Job(), Job()])
     by_pickle, by_yaml, by_json = objects.order_by("pk")
@@ -78,12 +76,12 @@ def test_what_is_not_json_is_refused_and_its_row_untouched(using, worker):
     send(named(by_yaml, using), "by-yaml", "yaml")
     send({}, "a-reset", "pickle", name="simpletask2_celery.do_auto_reset")
     send(named(by_json, using), "by-json", "json", ignore_result=False)
+    key = "celery-task-meta-by-json"
     wait_until(lambda: redis().get(key), what=worker.log)
     assert json.loads(redis().get(key))["result"]["success"] is True
     assert list(objects.filter(pk__in=(by_pickle.pk, by_yaml.pk)).values()) == before
-    refused = "message refused: 2910005"
-    wait_until(lambda: worker.log.read_text().count(refused) == 3, what=worker.log)
     log = worker.log.read_text()
+    assert log.count("message refused: 2910005") == 3
     for line in log.splitlines():
         if "message refused" in line:
             assert "ERROR" in line and "is not 'application/json'" in line
