@@ -232,14 +232,6 @@ def _send_batch(
                 )
 
 
-def send_task(name: str, **options: Any) -> None:
-    """Send a task without arguments now. Raises what kombu does where that fails."""
-    with _pool(_bounded_connection()).acquire(block=True, timeout=0.5) as producer:
-        current_app.signature(name).apply_async(
-            producer=producer, retry=True, retry_policy=_RETRY, **options
-        )
-
-
 def ping() -> None:
     """Connect to the broker. Raises what kombu does where that fails."""
     with _bounded_connection() as connection:
