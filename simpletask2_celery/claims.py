@@ -28,16 +28,7 @@ _HEAD = struct.Struct("=HB")  # length of the note, and whether its time is over
 
 
 #: What a note tells; one of another version, that tells less, is left to the lease.
-_PARTS = {
-    "process",
-    "task_id",
-    "app_label",
-    "model",
-    "id",
-    "using",
-    "token",
-    "lost_runs",
-}
+_PARTS = {"process", "task_id", "app_label", "model", "id", "using", "token"}
 
 
 class Board:
@@ -183,11 +174,8 @@ def post_on(board: Board | None) -> None:
 
 
 @contextmanager
-def held(row: Any, task_id: str, lost_runs: int) -> Iterator[None]:
-    """Note the claim of a row for as long as its run lasts.
-
-    ``lost_runs`` is how many runs of the row were lost before this one.
-    """
+def held(row: Any, task_id: str) -> Iterator[None]:
+    """Note the claim of a row for as long as its run lasts."""
     slot = _take_slot(_board) if _board else None
     if _board is None or slot is None:
         yield
@@ -200,7 +188,6 @@ def held(row: Any, task_id: str, lost_runs: int) -> Iterator[None]:
         "id": row._meta.pk.value_to_string(row),
         "using": row._state.db,
         "token": row._fence.token.isoformat(),
-        "lost_runs": lost_runs,
     }
     _board.write(slot, note)
     try:

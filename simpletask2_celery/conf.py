@@ -32,6 +32,7 @@ class Setting(Generic[T]):
         self.template = template
         self.choices = choices
         self.fallback = fallback
+        self._accepted: object = self  # nothing yet
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = PREFIX + name.upper()
@@ -45,8 +46,10 @@ class Setting(Generic[T]):
             return self
         default = getattr(settings, self.fallback) if self.fallback else self.default
         value: T = getattr(settings, self.name, default)
-        if problem := self.problem_with(value):
-            raise ImproperlyConfigured(problem)
+        if value is not self._accepted:  # looked at once: it is read for every row
+            if problem := self.problem_with(value):
+                raise ImproperlyConfigured(problem)
+            self._accepted = value
         return value
 
     def problem_with(self, value: object) -> str | None:

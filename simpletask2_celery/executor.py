@@ -1,12 +1,11 @@
 """Run a row: claim, step 1, proxy, step 2, … finish; every arrow is one fenced write."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
-
-from . import heartbeat, proxy, state, steps
+from . import heartbeat, pooled, signals, state, steps
 from .models import SimpleTask
 
 Held = Callable[[SimpleTask], AbstractContextManager[None]]
@@ -31,11 +30,14 @@ def run(
     with held(row) if held else nullcontext(), heartbeat.beating(row):
         try:
             return _run_steps(row)
-        except SoftTimeLimitExceeded as error:  # between two handlers
+        except BaseException as error:
+            if not steps.is_time_limit(error):  # one that ended between two handlers
+                raise
             raise steps.failed(row, row.current_step or 1, error) from error
 
 
 def _run_steps(row: SimpleTask) -> dict[str, Any]:
+    signals.started(row)
     payload: dict[str, Any] = {}
     data: Any = None
     for step in range(1, row.final_step + 1):
@@ -50,8 +52,16 @@ def _run_steps(row: SimpleTask) -> dict[str, Any]:
 
 def _between(row: SimpleTask, data: Any) -> dict[str, Any]:
     """Make the request that a step asked for; return what the next step gets."""
-    request = proxy.requested(data)
+    request = steps.requested(data)
     if request is None:
-        return dict(proxy.NOTHING)
+        return dict(steps.NOT_PROXIED)
+    from . import proxy  # requests is slow to import, and not every project has such steps
+
     state.save_step(row)
-    return proxy.fetch(row.get_task_info(), request)
+    pooled.give_back()
+    began = time.perf_counter()
+    answer = proxy.fetch(row.get_task_info(), request)
+    if row._fence is not None and row._fence.ended is not None:
+        seconds = time.perf_counter() - began
+        row._fence.ended = row._fence.ended._replace(request_seconds=seconds)
+    return answer

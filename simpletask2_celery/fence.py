@@ -6,13 +6,14 @@ deleted, no row matches token and status any more, and the write changes nothing
 
 import copy
 import datetime
-import decimal
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import models
+
+from .signals import Ended
+from .statements import PLAIN
 
 #: The columns that only transitions write (compatibility facts, section 1).
 STATE_FIELDS = frozenset(
@@ -28,19 +29,7 @@ STATE_FIELDS = frozenset(
         "auto_reset_time",
     }
 )
-_VALUES = (
-    type(None),
-    bool,
-    int,
-    float,
-    str,
-    bytes,
-    decimal.Decimal,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    uuid.UUID,
-)
+_VALUES = tuple(PLAIN)  # and what is derived from them
 
 
 @dataclass
@@ -48,7 +37,8 @@ class Fence:
     """What a run holds of its row: the key, the token and the row as it was loaded.
 
     ``writes`` are the state columns of the transition being saved; a handler's own
-    save has none, so it cannot undo what a transition wrote.
+    save has none, so it cannot undo what a transition wrote. ``ended`` is the step whose
+    end is not saved yet.
     """
 
     pk: Any
@@ -56,6 +46,7 @@ class Fence:
     status: int
     loaded: dict[str, Any] = field(default_factory=dict)
     writes: frozenset[str] = frozenset()
+    ended: Ended | None = None
 
     @classmethod
     def around(cls, row: models.Model, status: int) -> "Fence":
@@ -70,7 +61,9 @@ class Fence:
         """Remember what the database holds of the row's fields."""
         for name in (one.attname for one in fields):
             value = row.__dict__.get(name, NotImplemented)  # of a deferred one: nothing
-            if isinstance(value, (*_VALUES, dict, list)):
+            if isinstance(value, _VALUES):
+                self.loaded[name] = value
+            elif isinstance(value, (dict, list)):
                 self.loaded[name] = copy.deepcopy(value)
             elif hasattr(value, "resolve_expression"):
                 self.loaded[name] = value  # F("n") + 1 is saved once

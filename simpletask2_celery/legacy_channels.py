@@ -112,7 +112,7 @@ def _message(channel: str, entry: bytes) -> publisher.Message:
     model, using, key = task_info.row_of_text(SimpleTask, name)
     row = model(pk=key)
     row._state.db = using
-    return publisher.message_of(row)._replace(channel=channel)
+    return publisher.message_of(row, channel)
 
 
 _movers: list[Mover] = []

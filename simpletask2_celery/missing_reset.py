@@ -1,6 +1,7 @@
-"""Auto-reset without beat: a worker that misses resets runs one itself.
+"""Auto-reset without beat: a worker that finds one overdue runs it itself.
 
-Also where beat runs, and its messages expire behind a backlog of long tasks.
+Also where beat runs, and its messages wait or expire behind long tasks: the rows of a
+machine that is gone are not to wait for these.
 """
 
 import logging
@@ -9,31 +10,33 @@ import time
 from typing import Any
 
 from celery import signals
-from django.db import connections
 
-from . import auto_reset, last_reset, schedule
+from . import auto_reset, last_reset, project_cache, schedule
 from .conf import conf
 from .no_fork import NoFork
 
 logger = logging.getLogger(__name__)
 
-MISSING = 3  # intervals without a reset
+MISSING = 3  # intervals without a reset: health says so
 
 
 class Watch(threading.Thread):
-    """Looks once an interval whether resets run."""
+    """Looks when the next reset should have run whether it has."""
 
     def __init__(self) -> None:
         super().__init__(name="simpletask2-missing-reset", daemon=True)
         self._since = time.monotonic()  # when this one began, or ran the last
+        self._told = False
         self._stopped = threading.Event()
 
     def run(self) -> None:
         """Look until the worker ends."""
-        while not self._stopped.wait(conf.auto_reset_interval):
+        rest = conf.auto_reset_interval
+        while not self._stopped.wait(rest):
+            rest = conf.auto_reset_interval
             try:
                 with NoFork():
-                    self._look()
+                    rest = self._look()
             except Exception as error:
                 logger.warning("A missing reset could not be run: %r", error)
 
@@ -41,25 +44,44 @@ class Watch(threading.Thread):
         """End."""
         self._stopped.set()
 
-    def _look(self) -> None:
-        interval = conf.auto_reset_interval
+    def _look(self) -> float:
+        """Run a reset if one is overdue; return after how many seconds to look again."""
         here = time.monotonic() - self._since  # a reset nobody noted is not missing yet
         age = last_reset.age()
         ago = here if age is None else min(age, here)
-        if ago <= MISSING * interval:
-            return
-        self._since = time.monotonic()
-        if last_reset.ask(interval):
-            logger.log(
-                logging.WARNING if last_reset.is_shared() else logging.INFO,
-                "No auto-reset for %.0f s: this worker runs one. Does beat run, and do "
-                "its messages wait behind long tasks?",
-                ago,
-            )
-            try:
-                auto_reset.run()
-            finally:
-                connections.close_all()
+        if ago < overdue():
+            return overdue() - ago
+        if last_reset.ask(conf.auto_reset_interval):
+            self._since = time.monotonic()
+            self._tell(ago)
+            auto_reset.run()
+        return slack()
+
+    def _tell(self, ago: float) -> None:
+        is_news = project_cache.is_shared() and not self._told
+        self._told = True
+        logger.log(
+            logging.WARNING if is_news else logging.INFO,
+            "No auto-reset for %.0f s: this worker runs one. Does beat run, or do its "
+            "messages wait behind long tasks?",
+            ago,
+        )
+
+
+def overdue() -> float:
+    """Return after how many seconds without a reset a worker runs one.
+
+    An interval and some slack, where workers can know of each other's; three intervals
+    where they share no cache.
+    """
+    if project_cache.is_shared():
+        return conf.auto_reset_interval + slack()
+    return MISSING * conf.auto_reset_interval
+
+
+def slack() -> float:
+    """Return how many seconds beat's own reset may be late."""
+    return max(conf.auto_reset_interval / 10, 1.0)
 
 
 _watches: list[Watch] = []

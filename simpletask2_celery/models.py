@@ -12,10 +12,23 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import clock, exceptions, publisher, runtime_timeouts, state, steps, task_info
+from . import (
+    clock,
+    exceptions,
+    lost_runs,
+    publisher,
+    runtime_timeouts,
+    savepoint,
+    signals,
+    state,
+    statements,
+    steps,
+    task_info,
+)
 from .backlog import Backlog
 from .conf import conf
 from .fence import STATE_FIELDS, Fence
+from .indexes import AutoResetIndex, HistoryIndex
 
 
 class SimpleTask(models.Model):
@@ -150,6 +163,7 @@ class SimpleTask(models.Model):
                 "%s is %s, not READY: not published. reset() it first.",
                 self.get_task_info(),
                 self.get_status_display(),
+                extra={"task_info": self.get_task_info()},
             )
             return self
         if countdown is not None or eta is not None:
@@ -162,24 +176,53 @@ class SimpleTask(models.Model):
         return self.publish()
 
     @classmethod
-    def publish_many(cls, rows: "Iterable[Self] | models.QuerySet[Self]") -> int:
+    def publish_many(
+        cls, rows: "Iterable[Self] | models.QuerySet[Self]", chunk: int = 1
+    ) -> int:
         """Publish the READY rows among ``rows`` with one connection; return their number.
 
-        For rows that no ``save()`` published, as of ``bulk_create``. Raises TypeError
+        For rows that no ``save()`` published, as of ``bulk_create``. With ``chunk``, a
+        message carries up to so many rows, which one process runs one after the other:
+        for many short tasks. Raises TypeError
         for a row of another model and ValueError for one without a primary key (on
-        MySQL bulk_create leaves none: give a queryset), before any is published.
+        MySQL bulk_create leaves none: give a queryset), before any is published;
+        ValueError for a chunk where DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT limits messages.
         """
+        publisher.check_chunk(chunk)
         if isinstance(rows, models.QuerySet):
             if not issubclass(rows.model, cls):
                 raise TypeError(f"{cls.__name__}.publish_many() got {rows.model!r}.")
             ready = rows.filter(status=cls.READY)
-            return publisher.publish_on_commit(ready.iterator(chunk_size=1000))
+            return publisher.publish_on_commit(ready.iterator(chunk_size=1000), chunk)
         rows = list(rows)
         for row in rows:
             if not isinstance(row, cls):
                 raise TypeError(f"{cls.__name__}.publish_many() got {row!r}.")
         _require_saved(rows)
-        return publisher.publish_on_commit(r for r in rows if r.status == cls.READY)
+        ready_rows = (row for row in rows if row.status == cls.READY)
+        return publisher.publish_on_commit(ready_rows, chunk)
+
+    @classmethod
+    def auto_reset_index(cls, name: str) -> AutoResetIndex:
+        """Return an index for ``Meta.indexes`` that keeps auto-reset fast.
+
+        ``name`` (str, of 24 characters at most, "app_model") begins the index's name.
+        The schema of the original has none, so that a model has it where its author
+        asks for it. Raises ValueError for a name that is too long.
+        """
+        _require_short(name)
+        return AutoResetIndex(fields=["status", "auto_reset_time"], name=f"{name}_reset")
+
+    @classmethod
+    def history_index(cls, name: str) -> HistoryIndex:
+        """Return an index for ``Meta.indexes`` that keeps the dashboard's history whole.
+
+        What has ended in the last hour and day, on a table of more than 100,000 rows;
+        without it the newest rows stand for all. ``name`` as of :meth:`auto_reset_index`.
+        Raises ValueError for a name that is too long.
+        """
+        _require_short(name)
+        return HistoryIndex(fields=["status", "success", "done_time"], name=f"{name}_done")
 
     # -- running -----------------------------------------------------------------
 
@@ -197,16 +240,19 @@ class SimpleTask(models.Model):
         step = payload["step"]
         steps.require_step(self, step)
         using = self._state.db or "default"
-        if step == 1 or force:
+        claims = step == 1 or force
+        if claims:
             row = state.claim(type(self), using, self.pk, force)
         else:
             row = state.take_step(type(self), using, self.pk, step)
         self.__dict__.update(row.__dict__)  # what is in the database now, and the fence
         try:
+            if claims:
+                signals.started(self)
             if step > 1 and force:
                 state.start_step(self, step)
             data = steps.call(self, step, payload)
-            save = state.save_step if step < self.final_step else state.finish
+            save = state.end_step if step < self.final_step else state.finish
             save(self)
             return steps.outcome(self, step, data)
         finally:
@@ -223,7 +269,10 @@ class SimpleTask(models.Model):
         where = Fence(self.pk, self.start_time, self.READY)
         lease = datetime.timedelta(seconds=self.get_do_task_timeout())
         values = {**self._claim_values(now), "auto_reset_time": now + lease}
-        return self._transition(values, None if force else where, save)
+        started = self._transition(values, None if force else where, save)
+        if started and self._is_written(save):
+            signals.started(self)
+        return started
 
     def done(self, force: bool = False, save: bool = True) -> bool:
         """Mark the row DONE; return False if it was not DOING (any, with force)."""
@@ -232,7 +281,10 @@ class SimpleTask(models.Model):
         values = self._finish_values(timezone.now())
         values["success"] = self.success  # who calls done() says how it ended
         where = Fence(self.pk, self.start_time, self.DOING)
-        return self._transition(values, None if force else where, save)
+        done = self._transition(values, None if force else where, save)
+        if done and self._is_written(save):
+            signals.finished(self)
+        return done
 
     def reset(self, save: bool = True) -> Self:
         """Make the row READY again, as if it had never run, and return it.
@@ -242,18 +294,26 @@ class SimpleTask(models.Model):
         """
         wait = self.get_task_wait_timeout()
         self._transition(self._reset_values(timezone.now(), wait), None, save)
+        lost_runs.forget([self])
+        if self._is_written(save):
+            signals.reset([self], signals.OPERATOR)
         return self
 
     @classmethod
     def do_auto_reset(cls) -> int:
         """Reset and publish every row whose lease is over; return their number.
 
-        READY rows whose message is presumed to wait in a long queue are left alone.
+        READY rows whose message is presumed to wait in a long queue are left alone,
+        and rows that have lost too many runs are given up.
         """
         count = 0
         waiting = Backlog()
+
+        def choose(page: list[Self]) -> list[Self]:
+            return lost_runs.give_up([row for row in page if not waiting.holds(row)])
+
         for using in state.databases_of(cls):
-            for changed, rows in state.reset_stale(cls, using, waiting.holds):
+            for changed, rows in state.reset_stale(cls, using, choose):
                 if changed:
                     publisher.publish_on_commit(rows)
                 count += changed
@@ -374,16 +434,36 @@ class SimpleTask(models.Model):
             return super()._do_update(base_qs, *args, **kwargs)
         using, pk_val, values, *rest = args
         values = fence.keep(values)
-        if _has_state(base_qs.model):
+        table = base_qs.model
+        fenced = _has_state(table)
+        if fenced:
             # Never an UPDATE without columns: Django would not ask the database,
             # and a child table's columns would be written unfenced.
-            values = values or [(_field(base_qs.model), None, fence.token)]
-            base_qs = fence.narrow(base_qs)
-        updated = super()._do_update(base_qs, using, pk_val, values, *rest, **kwargs)
+            values = values or [(_field(table), None, fence.token)]
+        updated: Any = None
+        if fenced and fence.token is not None and not any(rest[2:]):
+            where = {"pk": pk_val, "status": fence.status, "start_time": fence.token}
+            updated = statements.update(table, using, where, values)
+        if updated is None:
+            rows = fence.narrow(base_qs) if fenced else base_qs
+            updated = super()._do_update(rows, using, pk_val, values, *rest, **kwargs)
+        elif updated:
+            updated = [()]  # true for Django 5.2; for later versions a row of no columns
         if not updated:  # or Django would INSERT the row that is gone
             raise exceptions.claim_lost(self.get_task_info())
         fence.note_loaded(self, [field for field, _, _ in values])
         return updated
+
+    def _do_insert(
+        self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool
+    ) -> Any:
+        """Insert the row of one table; Django 5.2 to 6.1 call it so."""
+        key = None if raw else statements.insert(self, using, fields, returning_fields)
+        if key is not None:
+            return [(key,)]
+        return super()._do_insert(  # type: ignore[misc]
+            manager, using, fields, returning_fields, raw
+        )
 
     def refresh_from_db(
         self,
@@ -415,7 +495,8 @@ class SimpleTask(models.Model):
         where.writes = STATE_FIELDS
         self._fence = where
         try:
-            self.save()
+            with savepoint.around(self._state.db or "default"):
+                self.save()
         except exceptions.ClaimLost:
             for name, value in before.items():
                 setattr(self, name, value)
@@ -423,6 +504,10 @@ class SimpleTask(models.Model):
         finally:
             self._fence = None
         return True
+
+    def _is_written(self, save: bool) -> bool:
+        """Tell whether a transition is in the database: inside a run, none is."""
+        return save and self._fence is None
 
     def _refuse_to_come_back(self) -> None:
         """Refuse the INSERT of a row that its own handler has deleted."""
@@ -445,6 +530,11 @@ def _require_saved(rows: Iterable[SimpleTask]) -> None:
     for row in rows:
         if row.pk is None or row._state.adding:
             raise ValueError(f"{row!r} has no row yet: save it before publishing it.")
+
+
+def _require_short(name: str) -> None:
+    if len(name) > 24:
+        raise ValueError(f"{name!r} is over 24 characters: databases allow 30 in all.")
 
 
 def _has_state(model: type[models.Model]) -> bool:

@@ -1,40 +1,70 @@
 """Keep a worker's pool from forking while another thread of the parent is at work.
 
 A child that is forked while a thread talks to a database or a broker could inherit a
-lock of a library that nobody opens any more. The pool waits two seconds at most.
+lock of a library that nobody opens any more, or a socket that two processes would read.
+The pool waits two seconds at most, and the thread leaves no connection open.
 """
 
 import os
 import threading
 
+from django.db import connections
+
 WAIT = 2.0  # seconds
 
-_lock = threading.Lock()
-_forking = threading.local()
+_changed = threading.Condition()
+_inside = 0  # threads that are at work
+_forks = False  # the worker's pool
 
 
 class NoFork:
-    """A context in which no other thread of this process forks."""
+    """A context in which no other thread of this process forks; threads may share it.
+
+    At its end the database connections of this thread are closed.
+    """
 
     def __enter__(self) -> None:
-        _lock.acquire()
+        global _inside
+        with _changed:
+            _inside += 1
 
     def __exit__(self, *args: object) -> None:
-        _lock.release()
+        global _inside
+        try:
+            _close_connections()
+        finally:
+            with _changed:
+                _inside -= 1
+                _changed.notify_all()
+
+
+def expect_forks(worker_pool: object) -> None:
+    """Note whether the worker's pool, Celery's, is one of processes."""
+    global _forks
+    _forks = "prefork" in type(worker_pool).__module__
+
+
+def _close_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        # A pool (of psycopg) is the process's. Where the worker's pool is threads, they
+        # use it; where it is processes, these must not inherit its sockets.
+        if _forks and getattr(connection, "pool", None):
+            connection.close_pool()  # type: ignore[attr-defined]
 
 
 def _before() -> None:
-    _forking.waited = _lock.acquire(timeout=WAIT)
+    _changed.acquire()
+    _changed.wait_for(lambda: not _inside, timeout=WAIT)
 
 
 def _after() -> None:
-    if _forking.waited:
-        _lock.release()
+    _changed.release()
 
 
 def _in_child() -> None:
-    global _lock
-    _lock = threading.Lock()
+    global _changed, _inside, _forks
+    _changed, _inside, _forks = threading.Condition(), 0, False
 
 
 os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_in_child)

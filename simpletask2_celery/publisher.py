@@ -8,53 +8,35 @@ messages go to Celery, to the original's Redis lists or to both.
 
 import itertools
 import logging
-import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from celery import current_app
-from django.db import models, router, transaction
-from kombu.connection import Connection
-from kombu.exceptions import KombuError
-from kombu.pools import ProducerPool
+from django.db import connections, models, router, transaction
+from kombu.exceptions import BatchPublishError, KombuError
 
-from . import redis_lists, task_info
+from . import prebuilt, producers, redis_lists, signals, task_info
 from .conf import conf
+from .prebuilt import DO_TASK, Kind
+from .redis_push import BATCH
 
 logger = logging.getLogger(__name__)
 
-DO_TASK = "simpletask2_celery.do_task"
-BATCH = 1000  # rows of one batch of messages
 BREAK = 5.0  # seconds without publishing after a failure
-
-_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-#: kombu waits without end by default; so long per socket operation keeps a save
-#: below 1.5 s, also after a Redis of the lists that did not answer. The keys of the
-#: transports do not clash.
-_LIMITS: dict[str, Any] = {
-    **_RETRY,
-    "socket_timeout": 0.4,
-    "socket_connect_timeout": 0.4,
-    "read_timeout": 0.4,
-    "write_timeout": 0.4,
-}
-
-_pools: dict[Any, ProducerPool] = {}
 
 
 class Message(NamedTuple):
-    """What is sent of a row: the kwargs of the task, the channel, "app.model:pk".
+    """What is sent of a row: its kind, its primary key as JSON, "app.model:pk".
 
-    The name is None where it would be another row's: it tells no database. ``limits``
-    are Celery's time limits, where DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT asks for them.
+    The name is None where it would be another row's, for it tells no database. Of a
+    message of many rows ``row`` is a list, and ``name`` is None.
     """
 
-    kwargs: dict[str, Any]
-    channel: str
-    name: str | None
-    limits: dict[str, float]
+    kind: Kind
+    row: Any
+    name: str | None = None
 
 
 class Breaker:
@@ -76,50 +58,63 @@ celery_breaker = Breaker()
 lists_breaker = Breaker()
 
 
-def publish_on_commit(rows: Iterable[models.Model], **options: Any) -> int:
+def publish_on_commit(rows: Iterable[models.Model], chunk: int = 1, **options: Any) -> int:
     """Publish saved rows once their database has committed; return their number.
 
+    ``chunk`` is how many rows of a kind a message of Celery carries at most;
     ``options`` go to ``apply_async`` (countdown, eta, priority, queue). Streams:
-    of an iterator not more than 1,000 rows are held at a time.
+    of an iterator not more than 1,000 messages are held at a time.
     """
     count = 0
     rows = iter(rows)
-    while page := list(itertools.islice(rows, BATCH)):
+    while page := list(itertools.islice(rows, BATCH * chunk)):
         count += len(page)
         by_database: dict[str, list[Message]] = {}
-        for row in page:
-            using = row._state.db or router.db_for_write(type(row), instance=row)
-            by_database.setdefault(using, []).append(message_of(row))
+        for using, message in _messages_of(page):
+            by_database.setdefault(using, []).append(message)
         for using, messages in by_database.items():
-            _on_commit(using, messages, options)
+            _on_commit(using, messages, chunk, options)
     return count
 
 
-def message_of(row: Any) -> Message:
-    """Return the message of a saved row."""
-    nameable = row._state.db in (None, router.db_for_write(type(row)))
-    name = row.get_task_info() if nameable else None
-    limits = time_limits(row.get_do_task_timeout()) if conf.enforce_timeout else {}
-    return Message(task_info.message(row), row.get_channel_name(), name, limits)
+def message_of(row: Any, channel: str | None = None) -> Message:
+    """Return the message of a saved row; to another channel than its own, if given."""
+    [(_, message)] = _messages_of([row])
+    if channel is None:
+        return message
+    return message._replace(kind=message.kind._replace(channel=channel))
 
 
-def time_limits(timeout: float) -> dict[str, float]:
-    """Return Celery's limits, in seconds, for a run with a lease of ``timeout``.
+def _messages_of(rows: Iterable[Any]) -> Iterator[tuple[str, Message]]:
+    """Yield database and message of each row; what rows share is asked for once."""
+    named = conf.publish_to != "celery"
+    limited = conf.enforce_timeout
+    known: dict[Any, tuple[str, bool, Kind]] = {}
+    for row in rows:
+        what = type(row), row._state.db, row.get_channel_name()
+        if what not in known:
+            home = router.db_for_write(type(row), instance=row)
+            meta, db = row._meta, row._state.db
+            using = None if db in (None, "default") else db
+            kind = Kind(meta.app_label, meta.model_name, using, what[2])
+            known[what] = db or home, db in (None, router.db_for_write(type(row))), kind
+        database, nameable, kind = known[what]
+        if limited:
+            soft, hard = time_limits(row.get_do_task_timeout())
+            kind = kind._replace(soft_time_limit=soft, time_limit=hard)
+        name = row.get_task_info() if named and nameable else None
+        yield database, Message(kind, task_info.json_id(row), name)
+
+
+def time_limits(timeout: float) -> tuple[float, float]:
+    """Return Celery's soft and hard limit, in seconds, for a lease of ``timeout``.
 
     Both come before its end, so that the row is failed while the run still holds it:
-    the soft one a tenth of the lease but at most five seconds, the hard one a
-    twentieth but at most a second.
+    the hard one a second (or a quarter of a short lease), the soft one four seconds (or
+    a tenth) earlier.
     """
-    return {
-        "soft_time_limit": timeout - min(timeout / 10, 5),
-        "time_limit": timeout - min(timeout / 20, 1),
-    }
-
-
-def publish_lost(row: Any, lost_runs: int) -> None:
-    """Publish a row whose last run was lost, with the number of those in a row."""
-    message = message_of(row)
-    _send([message._replace(kwargs={**message.kwargs, "lost_runs": lost_runs})], {})
+    hard = timeout - min(timeout / 4, 1)
+    return hard - min(timeout / 10, 4), hard
 
 
 def check_options(
@@ -160,28 +155,93 @@ def check_options(
     return options
 
 
-def _on_commit(using: str, messages: list[Message], options: dict[str, Any]) -> None:
-    # A named function with its own arguments: Django 5.2's robust path asks for
-    # __qualname__, and a lambda in a loop would publish the last page only.
-    def publish_messages() -> None:
-        _send(messages, options)
+def check_chunk(chunk: int) -> None:
+    """Raise TypeError or ValueError for what cannot be a number of rows of a message."""
+    if isinstance(chunk, bool) or not isinstance(chunk, int):
+        raise TypeError(f"chunk must be a number of rows (int), not {chunk!r}.")
+    if not 1 <= chunk <= BATCH:
+        raise ValueError(f"chunk must be 1 to {BATCH} rows, not {chunk!r}.")
+    if chunk > 1 and conf.enforce_timeout:
+        raise ValueError(
+            "publish_many() takes no chunk where DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT is "
+            "True: Celery limits a message's time, and so it may carry one row only."
+        )
 
-    transaction.on_commit(publish_messages, using=using, robust=True)
+
+class _Publication:
+    """What is to be sent after a commit; the rows of later saves join it."""
+
+    def __init__(self, chunk: int, options: dict[str, Any]) -> None:
+        self.how = chunk, options
+        self.messages: list[Message] = []
+        self.is_sent = False
+
+    def __call__(self) -> None:
+        if self.is_sent:  # tests that nest captures of hooks run them more than once
+            return
+        self.is_sent = True
+        try:
+            _send(self.messages, *self.how)
+        except Exception:
+            app = current_app.conf
+            if app.task_always_eager and app.task_eager_propagates:
+                raise
+            logger.exception("Rows were not published; auto-reset will find them.")
 
 
-def _send(messages: list[Message], options: dict[str, Any]) -> None:
+def _on_commit(
+    using: str, messages: list[Message], chunk: int, options: dict[str, Any]
+) -> None:
+    connection = connections[using]
+    hooks = connection.run_on_commit
+    last = hooks[-1][1] if hooks else None
+    within = set(connection.savepoint_ids)
+    # One for all saves that share a transaction, and the fate of its savepoints. But for
+    # a test's own transaction: tests capture the hooks of parts of it.
+    if (
+        isinstance(last, _Publication)
+        and not last.is_sent
+        and last.how == (chunk, options)
+        and hooks[-1][0] == within
+        and not any(getattr(b, "_from_testcase", False) for b in connection.atomic_blocks)
+    ):
+        last.messages.extend(messages)
+        return
+    publication = _Publication(chunk, options)
+    publication.messages.extend(messages)
+    transaction.on_commit(publication, using=using)
+
+
+def _send(messages: list[Message], chunk: int, options: dict[str, Any]) -> None:
     target = conf.publish_to
+    pushed: list[Message] = []
     if target != "celery" and not options:  # which the lists cannot keep
-        _push_to_lists(messages)
-    if target != "redis":
-        send_to_celery(messages, options)
+        pushed = _push_to_lists(messages)
+    if target == "redis" or not send_to_celery(
+        _chunks(messages, chunk) if chunk > 1 else messages, options
+    ):
+        signals.published(pushed)
 
 
-def _push_to_lists(messages: list[Message]) -> None:
+def _chunks(messages: list[Message], size: int) -> list[Message]:
+    """Return messages that carry up to ``size`` rows of a kind each."""
+    by_kind: dict[Kind, list[Any]] = {}
+    for message in messages:
+        by_kind.setdefault(message.kind, []).append(message.row)
+    return [
+        Message(kind, rows[start : start + size])
+        for kind, rows in by_kind.items()
+        for start in range(0, len(rows), size)
+    ]
+
+
+def _push_to_lists(messages: list[Message]) -> list[Message]:
+    """Push what has a name; return what was pushed."""
     if lists_breaker.is_open():
         logger.debug("Redis failed lately: %d rows left to auto-reset.", len(messages))
-        return
-    entries = [(m.channel, m.name) for m in messages if m.name is not None]
+        return []
+    named = [message for message in messages if message.name is not None]
+    entries = [(m.kind.channel, m.name) for m in messages if m.name is not None]
     if len(entries) < len(messages):
         logger.error(
             "%d rows are not in the database that their model is written to: an entry "
@@ -194,53 +254,84 @@ def _push_to_lists(messages: list[Message]) -> None:
         redis_lists.push(entries, wait)
     except Exception as error:  # whatever it is, the rows are saved
         lists_breaker.open()
-        _say_failed("Redis", type(error).__name__, messages)
+        _say_failed("Redis", type(error).__name__, len(messages))
+        return []
+    return named
 
 
 def send_to_celery(messages: list[Message], options: dict[str, Any]) -> bool:
     """Send messages now; return False if the broker failed, now or a moment ago."""
     if current_app.conf.task_always_eager:
-        for message in messages:
-            task = current_app.signature(DO_TASK, kwargs=message.kwargs)
-            task.apply_async(**options)
+        _run_eagerly(messages, options)
         return True
     if celery_breaker.is_open():
-        logger.debug("Broker failed lately: %d rows left to auto-reset.", len(messages))
+        logger.debug("Broker failed lately: %d messages left to auto-reset.", len(messages))
         return False
-    connection = _bounded_connection()
-    broken = connection.connection_errors + connection.channel_errors
     try:
-        _send_batch(connection, messages, options)
-    except (KombuError, OSError, *broken) as error:
+        _send_batch(messages, options)
+    except Exception as error:
+        connection = producers.connection()
+        broken = (*connection.connection_errors, *connection.channel_errors)
+        if not isinstance(error, (KombuError, OSError, *broken)):
+            raise
         celery_breaker.open()
-        _say_failed(f"Broker {connection.as_uri()}", error, messages)
+        rows = sum(len(m.row) if isinstance(m.row, list) else 1 for m in messages)
+        _say_failed(f"Broker {connection.as_uri()}", error, rows)
         return False
+    signals.published(messages)
     return True
 
 
-def _send_batch(
-    connection: Connection, messages: list[Message], options: dict[str, Any]
-) -> None:
-    with _pool(connection).acquire(block=True, timeout=0.5) as producer:
-        with producer.batch(max_size=BATCH):
-            for kwargs, channel, _, limits in messages:
-                current_app.signature(DO_TASK, kwargs=kwargs).apply_async(
-                    producer=producer,
-                    retry=True,
-                    retry_policy=_RETRY,
-                    **{**_queue_of(channel, kwargs), **limits, **options},
-                )
+def _run_eagerly(messages: list[Message], options: dict[str, Any]) -> None:
+    """Run the rows here and now; with task_eager_propagates raise the first failure.
+
+    The other rows run all the same, as they would on a worker.
+    """
+    failures: list[Exception] = []
+    for message in messages:
+        kwargs = message.kind.kwargs(message.row)
+        signals.published([message])  # there is no broker: it runs in this call
+        try:
+            current_app.signature(DO_TASK, kwargs=kwargs).apply_async(**options)
+        except Exception as error:
+            if failures:
+                logger.error("%s", error)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def _send_batch(messages: list[Message], options: dict[str, Any]) -> None:
+    """Send messages; once more where the connection that was kept is a dead one.
+
+    Some may be sent twice then, which does nothing.
+    """
+    with producers.borrow() as producer:
+
+        def send() -> None:
+            producers.keep_client(producer.channel)
+            with prebuilt.sender(producer, options) as send_one:
+                for kind, row, _ in messages:
+                    send_one(kind, row)
+
+        ensure = producer.connection.ensure
+        ensure(producer, send, retry_errors=(BatchPublishError,), **producers.RETRY)()
+
+
+def has_failed() -> bool:
+    """Tell whether what was published a moment ago may not have arrived."""
+    return celery_breaker.is_open() or lists_breaker.is_open()
 
 
 def ping() -> None:
     """Connect to the broker. Raises what kombu does where that fails."""
-    with _bounded_connection() as connection:
-        connection.ensure_connection(timeout=1, **_RETRY)
+    with producers.connection() as connection:
+        connection.ensure_connection(timeout=1, **producers.RETRY)
 
 
 def workers(timeout: float) -> list[str]:
     """Return the names of the workers that answer within ``timeout`` seconds."""
-    with _bounded_connection() as connection:
+    with producers.connection() as connection:
         answers = current_app.control.ping(timeout=timeout, connection=connection)
     return sorted(name for answer in answers or () for name in answer)
 
@@ -255,9 +346,10 @@ def messages_in_queue(channel: str) -> float:
         return 0
     if celery_breaker.is_open():
         return float("inf")
-    connection = _bounded_connection()
+    connection = producers.connection()
     try:
-        options = current_app.amqp.router.route(_queue_of(channel, {}), DO_TASK)
+        queue = prebuilt.queue_of(channel, {})
+        options = current_app.amqp.router.route(queue, DO_TASK)
         with connection:  # of its own: a refusal would spoil one of the pool
             asking = connection.channel()
             found = asking.queue_declare(options["queue"].name, passive=True)
@@ -270,39 +362,12 @@ def messages_in_queue(channel: str) -> float:
         return 0
 
 
-def _queue_of(channel: str, kwargs: dict[str, Any]) -> dict[str, str]:
-    """Return the queue of a channel: none for "default" and where a route has one."""
-    if channel == "default":
-        return {}
-    task_router = current_app.amqp.router
-    route = task_router.lookup_route(DO_TASK, (), kwargs, {}, None)
-    if route:
-        return {}
-    return {"queue": conf.queue_template.format(channel=channel)}
-
-
-def _bounded_connection() -> Connection:
-    connection: Connection = current_app.connection_for_write(
-        connect_timeout=1, transport_options=_LIMITS
-    )
-    return connection
-
-
-def _pool(connection: Connection) -> ProducerPool:
-    # Of this process: a socket shared with the parent of a fork would mix answers.
-    key = os.getpid(), connection.as_uri(include_password=True)
-    if key not in _pools:
-        limit = current_app.conf.broker_pool_limit or 10
-        _pools[key] = ProducerPool(connection.Pool(limit), limit=limit)
-    return _pools[key]
-
-
-def _say_failed(what: str, error: object, messages: list[Message]) -> None:
+def _say_failed(what: str, error: object, rows: int) -> None:
     logger.warning(
         "%s failed (%s): %d rows not published, nor others for %d s; "
         "auto-reset will find them.",
         what,
         error,
-        len(messages),
+        rows,
         BREAK,
     )

@@ -5,9 +5,6 @@ process is dead is a run that will never end: its row becomes READY again and is
 published, by an UPDATE that asks for that run's token. When a whole worker was killed,
 the next one of its node name finds the file. A node that is gone for good is the
 lease's business.
-
-A row that takes its process down again and again is given up. How often it did
-travels with its message; where that is lost, it is counted anew.
 """
 
 import datetime
@@ -17,15 +14,13 @@ import threading
 from typing import Any
 
 from celery import signals
-from celery.exceptions import TimeLimitExceeded, WorkerLostError
-from django.db import connections
+from celery.exceptions import TimeLimitExceeded
 from django.utils.translation import gettext as translate
 
-from . import exceptions, publisher, state, task_info
+from . import lost_runs, publisher, state, task_info
 from .claims import Board, board_path, post_on, process_identity
-from .conf import conf
 from .models import SimpleTask
-from .no_fork import NoFork
+from .no_fork import NoFork, expect_forks
 
 logger = logging.getLogger(__name__)
 
@@ -85,16 +80,14 @@ class Keeper(threading.Thread):
     def _is_dealt_with(self, note: dict[str, Any]) -> bool:
         try:
             with NoFork():
-                try:
-                    release(note)
-                finally:
-                    connections.close_all()
+                release(note)
         except Exception as error:
             failures = self._failures.get(note["task_id"], 0) + 1
             self._failures[note["task_id"]] = failures
             if failures == 1:
-                name = _name(note)
-                logger.warning("%s: not released yet (%s)", name, type(error).__name__)
+                name, kind = _name(note), type(error).__name__
+                about = {"task_info": name}
+                logger.warning("%s: not released yet (%s)", name, kind, extra=about)
             return failures >= PATIENCE
         self._failures.pop(note["task_id"], None)
         return True
@@ -108,33 +101,20 @@ def release(note: dict[str, Any]) -> None:
     model, using, pk = task_info.named_row(
         SimpleTask, note["app_label"], note["model"], note["id"], note["using"]
     )
-    row = model._base_manager.using(using).filter(pk=pk).first()
+    token = datetime.datetime.fromisoformat(note["token"])
+    claimed = model._base_manager.using(using).filter(pk=pk, start_time=token)
+    row = claimed.filter(status=SimpleTask.DOING).first()
     if row is None:
         return
-    token = datetime.datetime.fromisoformat(note["token"])
-    lost_runs = note["lost_runs"] + 1
     if note["timed_out"]:
         text = translate("the run was longer than its time limit, do_task_timeout")
-        _give_up(row, token, TimeLimitExceeded(text))
-    elif lost_runs >= conf.max_lost_runs:
-        text = translate("{count} runs of it in a row took their process down")
-        _give_up(row, token, WorkerLostError(text.format(count=lost_runs)))
-    elif state.release(row, token):
-        logger.warning("%s: its process died; READY again.", row.get_task_info())
+        lost_runs.give_up_for(row, TimeLimitExceeded(text))
+    elif lost_runs.give_up([row], wait=True) and state.release(row):
+        name = row.get_task_info()
+        about = {"task_info": name, "step": row.current_step}
+        logger.warning("%s: its process died; READY again.", name, extra=about)
         row.refresh_from_db()
-        publisher.publish_lost(row, lost_runs)
-
-
-def _give_up(row: SimpleTask, token: datetime.datetime, reason: Exception) -> None:
-    if not state.give_up(row, token, reason):
-        return
-    error = exceptions.error(
-        exceptions.HANDLER_FAILED,
-        task_info=row.get_task_info(),
-        handler=f"do_task_main_step{row.current_step}",
-        error=reason.args[0],
-    )
-    logger.error("%s: given up: %s", row.get_task_info(), error)
+        publisher.publish_on_commit([row])
 
 
 def _name(note: dict[str, Any]) -> str:
@@ -163,7 +143,8 @@ def _begin(sender: Any, **kwargs: object) -> None:
     post_on(_keepers[0].board)
 
 
-def _start(**kwargs: object) -> None:
+def _start(sender: Any, **kwargs: object) -> None:
+    expect_forks(sender.pool)
     for keeper in _keepers:
         keeper.start()
 

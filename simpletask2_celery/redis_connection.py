@@ -2,10 +2,6 @@
 
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 _clients: dict[Any, Any] = {}
 
 
@@ -14,6 +10,10 @@ def bounded(connection: Any, seconds: float) -> Any:
 
     A client of Sentinel, or of a class of the user's own, keeps its own timeouts.
     """
+    import redis  # which takes longer than all of Django's start, and is not always needed
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     pool = connection.connection_pool
     if type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
         return connection

@@ -9,15 +9,13 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from redis.client import NEVER_DECODE
-
 from . import redis_connection
 from .conf import conf
 
 logger = logging.getLogger(__name__)
 
 WAIT = 0.5  # seconds of an operation
-_AS_BYTES = {NEVER_DECODE: True}  # an entry may be anything
+_AS_BYTES = {"NEVER_DECODE": True}  # redis.client.NEVER_DECODE: an entry may be anything
 PROCESSING = "simpletask2-celery:processing:{list}"
 MALFORMED = "simpletask2-celery:malformed:{list}"
 

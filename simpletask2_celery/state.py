@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db import DatabaseError, connections, models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 
-from . import clock, exceptions, task_info
+from . import clock, exceptions, savepoint, signals, statements, task_info
 from .fence import Fence
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 READY, DOING, DONE = 10, 20, 30
 PAGE = 1000  # rows of one UPDATE of a reset; no lock is held longer than that
+_UNREAD = ("add_time", "mod_time", "step1_time", "step2_time", "step3_time")  # by a reset
 RESERVED = 10.0  # seconds that a row handed out over HTTP is handed to nobody else
 
 
@@ -37,18 +38,27 @@ def claim(
     others (compatibility facts, section 5); with ``force``, only 2910004.
     """
     now = clock.now(using)
-    waiting = Q() if force else Q(status=READY)
-    claimed = owned(model, using).filter(waiting, pk=pk)
-    if not claimed.update(**model._claim_values(now)):
-        raise why_not(model, using, pk)
-    row = model._base_manager.using(using).filter(pk=pk).first()
+    row = _claimed(model, using, pk, force, model._claim_values(now))
     if row is None:
-        raise exceptions.error(exceptions.ROW_GONE, task_info=task_info.text(model, pk))
+        raise why_not(model, using, pk)
     if not _is_token(row.start_time, now):  # reset and claimed again, since
         raise exceptions.error(exceptions.CLAIMED, task_info=row.get_task_info())
     row._fence = Fence.around(row, DOING)
     _correct_lease(row, now)
     return row
+
+
+def _claimed(
+    model: "type[SimpleTask]", using: str, pk: Any, force: bool, values: dict[str, Any]
+) -> "SimpleTask | None":
+    if statements.can_return(model, using):
+        where = {"pk": pk, **({} if force else {"status": READY})}
+        claimed: SimpleTask | None = statements.update_and_load(model, using, where, values)
+        return claimed
+    waiting = Q() if force else Q(status=READY)
+    if not owned(model, using).filter(waiting, pk=pk).update(**values):
+        return None
+    return model._base_manager.using(using).filter(pk=pk).first()
 
 
 def unreserved(model: "type[SimpleTask]", using: str) -> "models.QuerySet[SimpleTask]":
@@ -91,6 +101,13 @@ def take_step(model: "type[SimpleTask]", using: str, pk: Any, step: int) -> "Sim
 def start_step(row: "SimpleTask", step: int) -> None:
     """Write that ``step`` starts, and what the handler before it changed."""
     _write(row, row._step_values(step, _now(row)), exceptions.STEP_NOT_SAVED)
+    _tell_step_ended(row)
+
+
+def end_step(row: "SimpleTask") -> None:
+    """Write what the handler changed: whoever drives the steps starts the next one."""
+    save_step(row)
+    _tell_step_ended(row)
 
 
 def save_step(row: "SimpleTask") -> None:
@@ -101,12 +118,16 @@ def save_step(row: "SimpleTask") -> None:
 def finish(row: "SimpleTask") -> None:
     """Write that the run succeeded. Raises 2910010 where it has lost its claim."""
     _write(row, row._finish_values(_now(row)), exceptions.FINISH_NOT_SAVED)
+    _tell_step_ended(row)
+    signals.finished(row)
 
 
 def fail(row: "SimpleTask", error: BaseException) -> None:
     """Write that a handler raised. Raises 2910010 where the claim is lost."""
     values = row._failure_values(_now(row), error)
     _write(row, values, exceptions.FINISH_NOT_SAVED)
+    _tell_step_ended(row)
+    signals.finished(row, error)
 
 
 def renew(row: "SimpleTask") -> bool:
@@ -114,85 +135,169 @@ def renew(row: "SimpleTask") -> bool:
     fence = row._fence
     if fence is None:
         return False
-    using = str(row._state.db)
-    mine = fence.narrow(owned(type(row), using)).filter(pk=fence.pk)
+    mine = fence.narrow(owned(type(row), str(row._state.db))).filter(pk=fence.pk)
     lease = datetime.timedelta(seconds=row.get_do_task_timeout())
-    with transaction.atomic(using):
-        # A handler that is in a transaction may have locked its row: to wait for it
-        # would keep other runs of this process from their renewal.
-        if connections[using].features.has_select_for_update_skip_locked:
-            free = mine.select_for_update(skip_locked=True).values_list("pk")
-            if not list(free):
-                return False
-        return bool(mine.update(auto_reset_time=_now(row) + lease))
+    return bool(_update(mine, {"auto_reset_time": _now(row) + lease}, wait=False))
 
 
-def release(row: "SimpleTask", token: datetime.datetime) -> bool:
-    """Make a row READY whose run, the one with that token, is known to be dead.
+def _update(rows: "models.QuerySet[Any]", values: dict[str, Any], wait: bool) -> int:
+    """Update the rows; without ``wait``, where the database can tell, unlocked ones only.
 
-    False if the row has been reset, claimed again or done meanwhile.
+    A handler in a transaction may have locked its row, and lives: to wait for it would
+    keep others from their renewal, and a reset would take its claim when it commits.
+    """
+    features = connections[rows.db].features
+    plain = type(rows.model._base_manager) is models.Manager  # or it may not be locked
+    if wait or not (plain and features.has_select_for_update_skip_locked):
+        return rows.update(**values)
+    free = rows.select_for_update(
+        skip_locked=True, no_key=features.has_select_for_no_key_update
+    )
+    with transaction.atomic(rows.db):  # the conditions are those of the rows it locks
+        keys: Any = free.values("pk")
+        if connections[rows.db].vendor == "mysql":  # an UPDATE of it waits for all locks
+            keys = list(free.values_list("pk", flat=True))
+        mine = rows.model._base_manager.using(rows.db).filter(pk__in=keys)
+        count: int = mine.update(**values)
+        return count
+
+
+def release(row: "SimpleTask") -> bool:
+    """Make a row READY whose run, as the row was loaded, is known to be lost.
+
+    False if the row has been reset, claimed again, renewed or done since.
     """
     values = row._reset_values(_now(row), row.get_task_wait_timeout())
-    return _end_lost(row, token, values)
+    released = _end_lost(row, values, wait=True)
+    if released:
+        signals.reset([row], signals.RUN_LOST)
+    return released
 
 
-def give_up(row: "SimpleTask", token: datetime.datetime, error: BaseException) -> bool:
-    """Make a row DONE and unsuccessful whose run, with that token, is known to be dead.
+def give_up(row: "SimpleTask", error: BaseException, wait: bool) -> bool:
+    """Make a row DONE and unsuccessful whose run, as it was loaded, is known to be lost.
 
-    False if the row has been reset, claimed again or done meanwhile.
+    False if the row has been reset, claimed again, renewed or done since; without
+    ``wait``, also where a transaction has locked it.
     """
     now = _now(row)
     values = {**row._failure_values(now, error), "mod_time": now}
-    return _end_lost(row, token, values)
+    given_up = _end_lost(row, values, wait)
+    if given_up:
+        vars(row).update(values)
+        signals.finished(row, error)
+    return given_up
 
 
-def _end_lost(row: "SimpleTask", token: datetime.datetime, values: dict[str, Any]) -> bool:
-    lost = Fence(row.pk, token, DOING).narrow(owned(type(row), str(row._state.db)))
-    return bool(lost.filter(pk=row.pk).update(**values))
+def end_open(
+    model: "type[SimpleTask]", using: str, pks: list[Any], values: dict[str, Any]
+) -> int:
+    """Write ``values`` to those of the rows that are not DONE; return their number.
+
+    Takes the claim from a run under way: its row is not DOING any more.
+    """
+    rows = owned(model, using).filter(pk__in=pks).exclude(status=DONE)
+    return rows.update(**values)
+
+
+def _end_lost(row: "SimpleTask", values: dict[str, Any], wait: bool) -> bool:
+    rows = owned(type(row), str(row._state.db))
+    lost = Fence(row.pk, row.start_time, DOING).narrow(rows)
+    mine = lost.filter(pk=row.pk, auto_reset_time=row.auto_reset_time)
+    return bool(_update(mine, values, wait))
+
+
+def pages(rows: "models.QuerySet[Any]") -> "Iterator[list[Any]]":
+    """Yield rows a page at a time by key; those that leave the filter do no harm."""
+    size = page_size(rows.model)
+    rows = rows.order_by("pk")
+    page = list(rows[:size])
+    while page:
+        yield page
+        page = list(rows.filter(pk__gt=page[-1].pk)[:size])
+
+
+def page_size(model: type[models.Model]) -> int:
+    """Return how many rows of the model one statement may name by their keys.
+
+    SQLite takes no long condition of composite keys.
+    """
+    return PAGE if len(model._meta.pk_fields) == 1 else PAGE // 4
 
 
 def reset_pages(
     rows: "models.QuerySet[SimpleTask]",
     still: Q,
-    leave: "Callable[[SimpleTask], bool]" = lambda row: False,
+    choose: "Callable[[list[SimpleTask]], list[SimpleTask]]" = list,
+    wait: bool = True,
+    reason: str = signals.OPERATOR,
 ) -> "Iterator[tuple[int, list[SimpleTask]]]":
     """Reset rows a page at a time; yield (number reset, rows to publish) of each.
 
-    Rows of which ``leave`` is true are left as they are.
+    ``choose`` is given a page and returns the rows of it to reset. Without ``wait``, rows
+    that a transaction has locked are left alone.
     ``still`` is what must be true of a row, and the UPDATE of a page asks it again:
     a row that finished meanwhile is left alone. It may be among those to publish,
     which does nothing to it.
     """
     model, using = rows.model, rows.db
-    rows = rows.filter(still).order_by("pk")
-    page = list(rows[:PAGE])
-    while page:
+    for page in pages(rows.filter(still).defer(*_UNREAD)):
         now = clock.now(using)
         by_wait: dict[int, list[SimpleTask]] = {}
-        for row in page:
-            if not leave(row):
-                by_wait.setdefault(row.get_task_wait_timeout(), []).append(row)
-        for wait, group in by_wait.items():
-            mine = owned(model, using).filter(still, pk__in=[row.pk for row in group])
-            yield mine.update(**model._reset_values(now, wait)), group
-        page = list(rows.filter(pk__gt=page[-1].pk)[:PAGE])
+        for row in choose(page):
+            by_wait.setdefault(row.get_task_wait_timeout(), []).append(row)
+        for seconds, group in by_wait.items():
+            keys = statements.has_key(model, using, [row.pk for row in group])
+            mine = owned(model, using).filter(still, keys)
+            values = model._reset_values(now, seconds)
+            changed = _update(mine, values, wait)
+            if signals.is_wanted(signals.task_reset, model):
+                signals.reset(_were_reset(group, using, changed, values), reason)
+            yield changed, group
+
+
+def _were_reset(
+    page: "list[SimpleTask]", using: str, changed: int, values: dict[str, Any]
+) -> "list[SimpleTask]":
+    """Return those rows of a page that an UPDATE has changed: all, but for a race."""
+    if changed == len(page) or not changed:
+        return page[:changed]
+    ready = owned(type(page[0]), using).filter(pk__in=[row.pk for row in page])
+    found = ready.filter(status=READY).values_list("pk", "auto_reset_time")
+    lease = values["auto_reset_time"]
+    mine = {pk for pk, until in found if _is_token(until, lease)}
+    return [row for row in page if row.pk in mine]
 
 
 def reset_stale(
-    model: "type[SimpleTask]", using: str, leave: "Callable[[SimpleTask], bool]"
+    model: "type[SimpleTask]",
+    using: str,
+    choose: "Callable[[list[SimpleTask]], list[SimpleTask]]",
 ) -> "Iterator[tuple[int, list[SimpleTask]]]":
     """Reset the rows whose lease is over, and READY rows that never had one."""
-    return reset_pages(_own_rows(model, using), stale(clock.now(using)), leave)
+    rows, still = _own_rows(model, using), stale(clock.now(using))
+    return reset_pages(rows, still, choose, wait=False, reason=signals.LEASE_OVER)
 
 
 def stale(now: datetime.datetime) -> Q:
-    """Return what is true of a row to reset (compatibility facts, section 3)."""
-    over = Q(auto_reset_time__lt=now) & ~Q(status=DONE)
-    return over | Q(status=READY, auto_reset_time=None)
+    """Return what is true of a row to reset (compatibility facts, section 3).
+
+    Not DONE in the words that any database finds in an index.
+    """
+    return (
+        Q(status__lt=DONE, auto_reset_time__lt=now)
+        | Q(status__gt=DONE, auto_reset_time__lt=now)
+        | Q(status=READY, auto_reset_time=None)
+    )
 
 
 def databases_of(model: type[models.Model]) -> list[str]:
     """Return the aliases of the databases that hold rows of the model."""
+    return [alias for alias in candidates(model) if holds(model, alias)]
+
+
+def candidates(model: type[models.Model]) -> list[str]:
+    """Return the aliases of the databases that may hold rows of it; asks none of them."""
     home = router.db_for_write(model)
     return [home] + [
         alias
@@ -200,8 +305,19 @@ def databases_of(model: type[models.Model]) -> list[str]:
         if alias != home
         and router.allow_migrate_model(alias, model)
         and not connections[alias].settings_dict["TEST"].get("MIRROR")
-        and _has_table(alias, model)
     ]
+
+
+def holds(model: type[models.Model], alias: str) -> bool:
+    """Tell whether a candidate has the model's table; the one that is written to has."""
+    return alias == router.db_for_write(model) or _has_table(alias, model)
+
+
+def channel_column(model: type[models.Model]) -> "models.Field[Any, Any] | None":
+    """Return the column that holds the channel, if it is one, and of a value."""
+    name = getattr(model, "channel_field", None)
+    columns = (f for f in model._meta.concrete_fields if not f.is_relation)
+    return next((column for column in columns if column.name == name), None)
 
 
 def owned(model: type[models.Model], using: str) -> models.QuerySet[Any]:
@@ -254,11 +370,18 @@ def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
     name = task_info.text(type(row), row._fence.pk)  # a deleted row has none any more
     with writing(row, values):
         try:
-            row.save()
+            with savepoint.around(str(row._state.db)):
+                row.save()
         except exceptions.ClaimLost:
             raise exceptions.claim_lost(name, code) from None
         except DatabaseError as error:
             raise exceptions.error(code, task_info=name, error=error) from error
+
+
+def _tell_step_ended(row: "SimpleTask") -> None:
+    if row._fence is not None:
+        ended, row._fence.ended = row._fence.ended, None
+        signals.step_ended(row, ended)
 
 
 @contextmanager

@@ -1,14 +1,31 @@
 """Call the handler of one step: the user's code, and what it may answer."""
 
 import inspect
+import time
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
+from celery.exceptions import SoftTimeLimitExceeded
 
-from . import exceptions, state, task_info
+from . import exceptions, savepoint, state, task_info
+from .signals import Ended
 
 if TYPE_CHECKING:
     from .models import SimpleTask
+
+
+#: What a step gets that no proxy request came before.
+NOT_PROXIED: dict[str, Any] = {
+    "proxied_content": None,
+    "proxied_error": None,
+    "proxied_status": None,
+    "proxied_headers": None,
+}
+
+
+def requested(data: Any) -> Any:
+    """Return the proxy request that a handler's answer asks for, or None."""
+    return data.get("proxy") if isinstance(data, dict) else None
 
 
 def handler_name(step: int | str) -> str:
@@ -46,14 +63,41 @@ def call(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
     the claim lost.
     """
     try:
+        with savepoint.around(str(row._state.db)):
+            return _timed(row, step, payload)
+    except exceptions.ClaimLost:
+        raise
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_time_limit(error)):
+            raise
+        raise failed(row, step, error) from error
+
+
+def _timed(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
+    fence = row._fence
+    assert fence is not None
+    began = time.perf_counter()
+    try:
         answer = getattr(row, handler_name(step))(payload)
         if inspect.isawaitable(answer):
             answer = async_to_sync(_awaited)(answer)
-        return answer
-    except exceptions.ClaimLost:
+    except BaseException as error:
+        fence.ended = Ended(step, time.perf_counter() - began, error)
         raise
-    except Exception as error:
-        raise failed(row, step, error) from error
+    fence.ended = Ended(step, time.perf_counter() - began, None)
+    return answer
+
+
+def is_time_limit(error: BaseException) -> bool:
+    """Tell whether a run ends because its time is over.
+
+    Celery's soft limit, or what ends a greenlet: the Timeout of gevent and eventlet is no
+    Exception, and Celery uses it for its hard limit.
+    """
+    return isinstance(error, SoftTimeLimitExceeded) or any(
+        kind.__name__ == "Timeout" and kind.__module__.startswith(("gevent.", "eventlet."))
+        for kind in type(error).__mro__
+    )
 
 
 async def _awaited(answer: Any) -> Any:
@@ -61,7 +105,7 @@ async def _awaited(answer: Any) -> Any:
 
 
 def failed(
-    row: "SimpleTask", step: int, error: Exception
+    row: "SimpleTask", step: int, error: BaseException
 ) -> exceptions.DjangoSimpleTask2Error:
     """Write the row DONE and unsuccessful; return the 2910009 that says why."""
     text = f"{type(error).__name__}: {error}"

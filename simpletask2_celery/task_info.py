@@ -27,21 +27,10 @@ def text(model: type[Model], pk: object) -> str:
 
 def json_id(row: Model) -> int | str:
     """Return the row's primary key as a JSON value; what JSON has not, as text."""
-    if isinstance(row.pk, (int, str)):
-        return row.pk
+    pk = row.pk  # which Django looks up each time
+    if isinstance(pk, (int, str)):
+        return pk
     return str(row._meta.pk.value_to_string(row))
-
-
-def message(row: Model) -> dict[str, Any]:
-    """Return the kwargs of the row's Celery message."""
-    kwargs: dict[str, Any] = {
-        "app_label": row._meta.app_label,
-        "model": row._meta.model_name,
-        "id": json_id(row),
-    }
-    if row._state.db not in (None, "default"):
-        kwargs["using"] = row._state.db
-    return kwargs
 
 
 def parse(name: object) -> tuple[str, str, str]:
@@ -69,6 +58,8 @@ def named_row(
     key = resolve_id(found, pk)
     if not all(_is_storable(field, part, database) for field, part in _parts(found, key)):
         raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=text(found, short(pk)))
+    if type(key) is int and isinstance(found._meta.pk, IntegerField):
+        return found, database, key  # which needs no asking
     try:
         found._base_manager.using(database).filter(pk=key).query.sql_with_params()
     except (ValueError, TypeError, OverflowError, RecursionError, EmptyResultSet):
@@ -94,10 +85,10 @@ def resolve_model(app_label: object, model: object, base: type[Model]) -> type[M
     2910005 where one is no text, 2910006 where there is no such model or it does
     not subclass ``base`` (compatibility facts, section 5).
     """
-    given = short({"app_label": app_label, "model": model})
-    if None in (app_label, model):
-        raise exceptions.error(exceptions.TASK_INFO_MISSING, payload=given)
-    if not isinstance(app_label, str) or not isinstance(model, str):
+    if not (isinstance(app_label, str) and isinstance(model, str)):
+        given = short({"app_label": app_label, "model": model})
+        if None in (app_label, model):
+            raise exceptions.error(exceptions.TASK_INFO_MISSING, payload=given)
         raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=given)
     name = f"{app_label}.{model}"
     try:
@@ -115,20 +106,20 @@ def resolve_id(model: type[Model], value: object) -> Any:
     Raises DjangoSimpleTask2Error 2910011 where there is none, 2910005 where it
     cannot be a primary key of that model (compatibility facts, section 5).
     """
-    name = text(model, short(value))
     if value is None:
+        name = text(model, short(value))
         raise exceptions.error(exceptions.TASK_INFO_MISSING, payload=name)
-    bad = exceptions.error(exceptions.BAD_TASK_INFO, task_info=name)
-    # bool is an int to Python, and 1.5 or [1] would be cut or spelled into a key.
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise bad
-    if isinstance(value, str) and "\0" in value:
-        raise bad
     try:
+        # bool is an int to Python, and 1.5 or [1] would be cut or spelled into a key.
+        if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+            raise ValueError("neither a number nor a text")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("a text that no database holds")
         str(value).encode()  # a lone surrogate is in no database
         return model._meta.pk.to_python(value)
     except (ValidationError, ValueError, TypeError, OverflowError, RecursionError):
-        raise bad from None
+        name = text(model, short(value))
+        raise exceptions.error(exceptions.BAD_TASK_INFO, task_info=name) from None
 
 
 def resolve_using(using: object) -> str:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from celery import Task, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connections
 
 from . import (
@@ -13,7 +14,8 @@ from . import (
     exceptions,
     executor,
     only_json,
-    publisher,
+    pooled,
+    prebuilt,
     responses,
     schedule,
     task_info,
@@ -38,7 +40,7 @@ _BAD_MESSAGE = frozenset(
 # lease, and a message that takes its worker down must not come back at once.
 @shared_task(
     bind=True,
-    name=publisher.DO_TASK,
+    name=prebuilt.DO_TASK,
     acks_late=True,
     reject_on_worker_lost=False,
     ignore_result=True,
@@ -51,31 +53,65 @@ def do_task(
     model: Any = None,
     id: Any = None,  # noqa: A002  the name is part of the message
     using: Any = None,
-    lost_runs: Any = 0,
+    ids: Any = None,
     **later: Any,
 ) -> dict[str, Any]:
     """Run the row named by ``app_label``, ``model``, ``id`` and ``using``.
 
-    ``lost_runs`` is how many runs of the row in a row took their process down. Returns
-    the envelope of the compatibility facts, section 8. Where there is nothing
+    Or the rows of a list of ``ids``, one after the other, each on its own account.
+    Returns the envelope of the compatibility facts, section 8. Where there is nothing
     to do, or the message names no row, it says so; a failed run raises
     DjangoSimpleTask2Error, so that Celery and error trackers see it. ``later`` is what
     messages of later versions may carry.
     """
-    _check_connections(self)
-    name = task_info.short((app_label, model, id))
+    if isinstance(ids, list):
+        return _run_each(self, app_label, model, ids, using)
+    return _run(self, app_label, model, id, using)
+
+
+def _run(
+    task: "Task[Any, Any]", app_label: Any, model: Any, key: Any, using: Any
+) -> dict[str, Any]:
+    _check_connections(task)
+    name = ""
+    held = partial(claims.held, task_id=str(task.request.id))
     try:
         task_model, database, pk = task_info.named_row(
-            SimpleTask, app_label, model, id, using
+            SimpleTask, app_label, model, key, using
         )
         name = task_info.text(task_model, pk)
-        result = executor.run(task_model, database, pk, held=_held(self, lost_runs))
+        result = executor.run(task_model, database, pk, held=held)
     except DjangoSimpleTask2Error as error:
-        return _answer(name, error)
-    logger.debug("%s: done", name)
-    if not self.request.ignore_result:
+        return _answer(name or task_info.short((app_label, model, key)), error)
+    finally:
+        if not task.request.is_eager:
+            pooled.give_back()
+    if not task.request.ignore_result:
         result = responses.storable(result)
     return responses.success(result)
+
+
+def _run_each(
+    task: "Task[Any, Any]", app_label: Any, model: Any, keys: list[Any], using: Any
+) -> dict[str, Any]:
+    done = 0
+    failures: list[Exception] = []
+    for key in keys:
+        try:
+            done += _run(task, app_label, model, key, using)["success"]
+        except SoftTimeLimitExceeded:  # of the message
+            raise
+        except Exception as error:
+            about: dict[str, Any] = {
+                "task_info": task_info.short(f"{app_label}.{model}:{key}")
+            }
+            if isinstance(error, DjangoSimpleTask2Error):
+                about["code"] = error.code
+            logger.error("%s", error, extra=about)  # of a message Celery shows one
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return responses.success({"rows": len(keys), "done": done})
 
 
 @shared_task(
@@ -90,16 +126,12 @@ def do_auto_reset() -> dict[str, int]:
     return auto_reset.run()
 
 
-def _held(task: "Task[Any, Any]", lost_runs: Any) -> executor.Held:
-    count = lost_runs if isinstance(lost_runs, int) else 0
-    return partial(claims.held, task_id=str(task.request.id), lost_runs=count)
-
-
 def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
+    about = {"task_info": name, "code": error.code}
     if error.code in exceptions.NOTHING_TO_DO:
-        logger.info("%s: nothing to do: %s", name, error)
+        logger.info("%s: nothing to do: %s", name, error, extra=about)
     elif error.code in _BAD_MESSAGE:
-        logger.error("%s: message refused: %s", name, error)
+        logger.error("%s: message refused: %s", name, error, extra=about)
     else:
         raise error
     return responses.failure(error)

@@ -44,6 +44,7 @@ def api(act: Callable[[dict[str, Any]], Any]) -> View:
 
     @functools.wraps(act)
     def view(request: HttpRequest) -> JsonResponse:
+        payload: dict[str, Any] = {}
         try:
             payload = _payload(request)
             require_aclkey(payload)
@@ -51,7 +52,8 @@ def api(act: Callable[[dict[str, Any]], Any]) -> View:
         except DjangoSimpleTask2Error as error:
             level = _LEVELS.get(error.code, logging.INFO)
             trace = level == logging.ERROR
-            logger.log(level, "%s: %s", act.__name__, error, exc_info=trace)
+            about = _about(payload, error)
+            logger.log(level, "%s: %s", act.__name__, error, exc_info=trace, extra=about)
             return JsonResponse(responses.failure(error))
         except Exception:
             logger.exception("%s failed", act.__name__)
@@ -115,6 +117,16 @@ def _payload(request: HttpRequest) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise exceptions.error(exceptions.BAD_PAYLOAD)
     return payload
+
+
+def _about(payload: dict[str, Any], error: DjangoSimpleTask2Error) -> dict[str, Any]:
+    """Return what the log's record of an error tells, of a stranger's payload too."""
+    about: dict[str, Any] = {"code": error.code}
+    if "task_info" in payload:
+        about["task_info"] = task_info.short(payload["task_info"])
+    if type(payload.get("step")) is int:
+        about["step"] = payload["step"]
+    return about
 
 
 def _bad_field(name: str) -> DjangoSimpleTask2Error:

@@ -69,7 +69,32 @@ def save_again(using):
     save(using, 100, errors)
 
 
+def told(using):
+    """Save a row, say what the signal of a published one has told of it."""
+    from simpletask2_celery.signals import task_published
+    from tests.project.jobs.models import Job
+
+    names = []
+
+    def hear(task_info, **kwargs):
+        names.append(task_info)
+
+    task_published.connect(hear)
+    row = Job.objects.using(using).create()
+    say({"row": row.get_task_info(), "told": names})
+
+
+def scrape():
+    """Say the page of metrics, and how many seconds it took."""
+    from django.test import Client
+
+    began = time.monotonic()
+    page = Client().get("/metrics").text
+    say({"page": page, "seconds": time.monotonic() - began})
+
+
 if __name__ == "__main__":
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.project.settings"
     django.setup()
-    {"run": run, "save": save, "save_again": save_again}[sys.argv[1]](*sys.argv[2:])
+    acts = [run, save, save_again, told, scrape]
+    {act.__name__: act for act in acts}[sys.argv[1]](*sys.argv[2:])

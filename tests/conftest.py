@@ -8,4 +8,4 @@ services.start()
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.project.settings"
 django.setup()
 
-pytest_plugins = ["tests.fixtures"]
+pytest_plugins = ["tests.fixtures", "tests.sites", "tests.browser"]

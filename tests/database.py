@@ -17,6 +17,9 @@ def server(url):
         pymysql.version_info = (2, 2, 1, "final", 0)  # what Django asks of mysqlclient
         pymysql.install_as_MySQLdb()
     name = parts.path.strip("/")
+    options = {"isolation_level": "read committed"} if mysql else {}
+    if "CHILD_POOL" in os.environ:
+        options["pool"] = {"min_size": 1, "max_size": 4}
     return {
         "ENGINE": f"django.db.backends.{'mysql' if mysql else 'postgresql'}",
         "NAME": RUN if CHILD else name,
@@ -25,5 +28,5 @@ def server(url):
         "HOST": parts.hostname or query.get("host", ""),
         "PORT": parts.port or "",
         "TEST": {"NAME": RUN},
-        "OPTIONS": {"isolation_level": "read committed"} if mysql else {},
+        "OPTIONS": options,
     }

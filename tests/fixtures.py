@@ -55,6 +55,18 @@ def pytest_collection_modifyitems(items):
             item.add_marker(both)
 
 
+@pytest.fixture
+def handler(monkeypatch):
+    """Give the module of handlers one more, named "told"."""
+    from tests.project.jobs import handlers
+
+    def tell(function):
+        monkeypatch.setattr(handlers, "told", function, raising=False)
+        return "told"
+
+    return tell
+
+
 @pytest.fixture(params=ALIASES)
 def using(request):
     """Run the test on SQLite and on a database server."""
@@ -92,6 +104,20 @@ def messages(channel=None):
             if "NOT_FOUND" not in str(error):
                 raise
     return taken
+
+
+def message_of(row):
+    """Return the kwargs of a row's message."""
+    from simpletask2_celery import publisher
+
+    kind, key, _ = publisher.message_of(row)
+    return kind.kwargs(key)
+
+
+def rebuild_router():
+    """Let the app route as its settings are now."""
+    current_app.amqp.flush_routes()
+    current_app.amqp.router = current_app.amqp.Router()
 
 
 def environ(**more):

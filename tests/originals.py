@@ -28,6 +28,11 @@ def web_python():
     return _environment("web", WEB) / "python"
 
 
+def served_python():
+    """Return a Python that has them and gunicorn."""
+    return _environment("served", [*WEB, "gunicorn"]) / "python"
+
+
 def server(version):
     """Return the program django-simpletask2-server, "0.1.1" or "0.0.6"."""
     if version == "0.1.1":

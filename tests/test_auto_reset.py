@@ -4,15 +4,25 @@ import datetime
 import json
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from celery import current_app
+from django.db import connections, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from simpletask2_celery import publisher, redis_lists, state, tasks
-from tests.fixtures import ROOT, close_breakers, environ, queued, wait_until
-from tests.project.jobs.models import ChildJob, Job
+from simpletask2_celery import (
+    lost_runs,
+    project_cache,
+    publisher,
+    redis_lists,
+    state,
+    tasks,
+)
+from tests.fixtures import ROOT, close_breakers, environ, folder, queued, wait_until
+from tests.project.jobs.models import ChildJob, Job, PairJob
 
 
 def at(using, row, seconds, **fields):
@@ -50,7 +60,9 @@ def test_the_result_names_every_model_once(using):
     answer = tasks.do_auto_reset()
     assert set(answer) == {
         f"jobs.{name}"
-        for name in "job steps asyncjob channeljob uuidjob codejob pairjob childjob".split()
+        for name in (
+            "job steps asyncjob channeljob uuidjob codejob pairjob childjob everyjob"
+        ).split()
     } | {"shop.order", "shop.parcel"}
 
 
@@ -89,9 +101,16 @@ def test_many_rows_go_in_pages(using, monkeypatch, django_assert_max_num_queries
 
     monkeypatch.setattr(state, "PAGE", 10)
     Job.objects.using(using).bulk_create([Job() for _ in range(95)])
-    with django_assert_max_num_queries(45, connection=connections[using]):
+    with django_assert_max_num_queries(60, connection=connections[using]):
         assert Job.do_auto_reset() == 95
     assert len(queued()) == 95
+
+
+def test_a_page_of_composite_keys_is_not_too_long_for_sqlite(using):
+    rows = [PairJob(tenant=1, number=number) for number in range(1001)]
+    PairJob.objects.using(using).bulk_create(rows)
+    assert PairJob.do_auto_reset() == 1001
+    assert len(queued()) == 1001
 
 
 @pytest.mark.parametrize(
@@ -237,3 +256,136 @@ def test_the_users_word_on_the_schedule(before, expected):
     command = [sys.executable, "-c", program]
     out = subprocess.run(command, cwd=ROOT, env=environ(), capture_output=True, text=True)
     assert json.loads(out.stdout) == expected, out.stderr
+
+
+def overdue(using, row):
+    """Let the lease of a claimed row be over."""
+    state.claim(Job, using, row.pk)
+    at(using, row, -1)
+
+
+def test_a_row_whose_runs_are_lost_five_times_in_a_row_is_given_up(using, caplog):
+    row = Job.objects.using(using).create()
+    for number in range(1, 6):
+        overdue(using, row)
+        assert tasks.do_auto_reset()["jobs.job"] == (number < 5)
+        row.refresh_from_db()
+        assert row.status == (row.READY if number < 5 else row.DONE)
+    assert (row.success, row.auto_reset_time) == (False, None) and row.done_time
+    [record] = [r for r in caplog.records if "given up" in r.getMessage()]
+    assert record.levelname == "ERROR" and "2910009" in record.getMessage()
+    assert "5 runs of it in a row did not come to an end" in record.getMessage()
+
+
+def test_a_lost_run_that_is_found_twice_counts_once(using, settings):
+    settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = 2
+    row = Job.objects.using(using).create()
+    overdue(using, row)
+    lost = Job.objects.using(using).get()
+    for _ in range(5):
+        assert lost_runs.give_up([lost]) == [lost]
+    at(using, row, -1, start_time=timezone.now())  # another run of it
+    assert lost_runs.give_up([Job.objects.using(using).get()]) == []
+
+
+@pytest.mark.parametrize("change", ["renewed", "reset", "done", "claimed again"])
+def test_a_row_that_goes_on_is_not_given_up(using, settings, change):
+    settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = 1
+    row = Job.objects.using(using).create()
+    overdue(using, row)
+    lost = Job.objects.using(using).get()
+    now = Job.objects.using(using).get()
+    if change == "renewed":
+        at(using, row, 60)
+    elif change == "done":
+        now.done()
+    else:
+        now.reset()
+        if change == "claimed again":
+            overdue(using, row)
+    before = list(Job.objects.using(using).values())
+    assert lost_runs.give_up([lost]) == []
+    assert list(Job.objects.using(using).values()) == before
+
+
+def test_without_a_cache_no_row_is_given_up(using, settings, monkeypatch):
+    settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = 2
+    monkeypatch.setattr(project_cache, "_redis", lambda: 1 / 0)
+    row = Job.objects.using(using).create()
+    for _ in range(3):
+        overdue(using, row)
+        assert tasks.do_auto_reset()["jobs.job"] == 1
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "server"])
+@pytest.mark.parametrize("most", [5, 1])
+def test_a_row_that_its_handler_has_locked_is_left_to_it(settings, most):
+    """In a transaction longer than its lease: to wait would be to reset it at its end."""
+    if not connections["server"].features.has_select_for_update_skip_locked:
+        pytest.skip("the database cannot tell")
+    settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = most
+    rows = [Job.objects.using("server").create() for _ in range(2)]
+    for row in rows:
+        overdue("server", row)
+    locked, go_on = threading.Event(), threading.Event()
+
+    def handler():
+        try:
+            with transaction.atomic("server"):
+                Job.objects.using("server").filter(pk=rows[0].pk).update(note="mine")
+                locked.set()
+                go_on.wait(30)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=handler)
+    thread.start()
+    try:
+        assert locked.wait(10)
+        began = time.monotonic()
+        dealt_with = 10 if most > 1 else 30
+        assert tasks.do_auto_reset()["jobs.job"] == (most > 1)
+        assert time.monotonic() - began < 5
+        statuses = [row.status for row in Job.objects.using("server").order_by("pk")]
+        assert statuses == [20, dealt_with]
+    finally:
+        go_on.set()
+        thread.join()
+    assert tasks.do_auto_reset()["jobs.job"] == (most > 1)
+    assert Job.objects.using("server").get(pk=rows[0].pk).status == dealt_with
+
+
+def test_a_reset_does_not_wait_behind_long_tasks(using, celery):
+    """All children are busy and the worker has as many messages as it fetches."""
+    run = current_app.conf.task_default_queue
+    Job.objects.using(using).create(what="hold_the_worker")
+    for _ in range(20):
+        Job.objects.using(using).create(what="hold_the_worker")
+    worker = celery("worker", "-c", "1", "-Q", run, "-l", "INFO")
+    schedule = str(folder() / "schedule")
+    celery("beat", "-s", schedule, "--max-interval", "0.5", "-l", "INFO")
+    wait_until(lambda: Job.objects.using(using).filter(status=20).exists(), 30, worker.log)
+    gone = Job.objects.using(using).create()
+    for most in (30, 4, 4):  # until beat has started; an interval, a second's slack, work
+        overdue(using, gone)  # its machine is gone
+        began = time.monotonic()
+        waiting = Job.objects.using(using).filter(pk=gone.pk, status=10)
+        wait_until(waiting.exists, 30, worker.log)
+        assert time.monotonic() - began < most
+    worker.kill()
+
+
+def test_lost_runs_are_counted_in_a_row(using, settings):
+    """What an operator has reset begins anew; and a row that is DONE only he resets."""
+    settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = 2
+    row = Job.objects.using(using).create()
+    for _ in range(3):
+        overdue(using, row)
+        assert tasks.do_auto_reset()["jobs.job"] == 1
+        Job.objects.using(using).get().reset()
+    overdue(using, row)
+    assert tasks.do_auto_reset()["jobs.job"] == 1
+    overdue(using, row)
+    assert tasks.do_auto_reset()["jobs.job"] == 0
+    row.refresh_from_db()
+    assert (row.status, row.success) == (30, False)

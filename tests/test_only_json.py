@@ -6,7 +6,7 @@ import pytest
 from celery import current_app
 from kombu import Exchange, Producer, Queue
 
-from simpletask2_celery import exceptions, only_json, publisher, tasks
+from simpletask2_celery import exceptions, only_json, prebuilt, tasks
 from tests.fixtures import folder, messages, queued, redis, wait_until
 from tests.project.jobs.models import Job
 
@@ -74,7 +74,8 @@ def test_what_is_not_json_is_refused_and_its_row_untouched(using, worker):
     before = list(objects.filter(pk__in=(by_pickle.pk, by_yaml.pk)).values())
     send(named(by_pickle, using), "by-pickle", "pickle", ignore_result=False)
     send(named(by_yaml, using), "by-yaml", "yaml")
-    send({}, "a-reset", "pickle", name="simpletask2_celery.do_auto_reset")
+    # RabbitMQ would drop it after the task's own 0.9 s, before the worker is ready.
+    send({}, "a-reset", "pickle", name="simpletask2_celery.do_auto_reset", expires=60)
     send(named(by_json, using), "by-json", "json", ignore_result=False)
     key = "celery-task-meta-by-json"
     wait_until(lambda: redis().get(key), what=worker.log)
@@ -151,5 +152,5 @@ def test_a_direct_call_and_an_eager_app_have_no_message(configure):
 
 
 def test_both_tasks_have_the_strategy():
-    for name in (publisher.DO_TASK, "simpletask2_celery.do_auto_reset"):
+    for name in (prebuilt.DO_TASK, "simpletask2_celery.do_auto_reset"):
         assert current_app.tasks[name].Strategy == only_json.NAME

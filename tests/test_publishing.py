@@ -5,16 +5,12 @@ import uuid
 
 import pytest
 from celery import current_app
-from django.db import transaction
+from django.db import OperationalError, connections, transaction
 
-from simpletask2_celery import publisher
-from tests.fixtures import close_breakers, messages, queued
+from simpletask2_celery import producers, publisher, state, tasks
+from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from tests.fixtures import close_breakers, messages, queued, rebuild_router
 from tests.project.jobs.models import ChannelJob, ChildJob, CodeJob, Job, PairJob, UuidJob
-
-
-def rebuild_router():
-    current_app.amqp.flush_routes()
-    current_app.amqp.router = current_app.amqp.Router()
 
 
 def expected(row, key=None):
@@ -194,17 +190,125 @@ def test_after_a_failure_nothing_is_tried_for_a_while(using, caplog):
     assert queued() == []
 
 
-def test_a_pool_made_before_a_fork_is_not_used_after_it(db):
+def test_a_connection_made_before_a_fork_is_not_used_after_it():
     import os
 
-    Job.objects.create()
+    with producers.borrow():
+        pass  # and is kept
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        before = set(map(id, publisher._pools.values()))
-        pool = publisher._pool(publisher._bounded_connection())
-        os.write(write, b"same" if id(pool) in before else b"fresh")
-        os._exit(0)
+        try:
+            before = [kept for idle in producers._idle.values() for kept in idle.producers]
+            with producers.borrow() as producer:
+                os.write(write, b"fresh" if before and producer not in before else b"same")
+        finally:
+            os._exit(0)
+    os.close(write)
     os.waitpid(child, 0)
     assert os.read(read, 10) == b"fresh"
-    os.close(read), os.close(write)
+    os.close(read)
+
+
+def test_a_message_may_carry_many_rows(using):
+    objects = Job.objects.using(using)
+    objects.bulk_create([Job() for _ in range(7)])
+    keys = list(objects.order_by("pk").values_list("pk", flat=True))
+    assert Job.publish_many(objects.order_by("pk"), chunk=3) == 7
+    sent = queued()
+    assert [message["ids"] for message in sent] == [keys[:3], keys[3:6], keys[6:]]
+    wanted = expected(objects.first())
+    del wanted["id"]
+    assert all({**m, "ids": 0} == {**wanted, "ids": 0} for m in sent)
+
+
+def test_rows_of_other_channels_are_in_other_messages(using):
+    objects = ChannelJob.objects.using(using)
+    objects.bulk_create([ChannelJob(topic=topic) for topic in ("a", "mail") * 3])
+    assert ChannelJob.publish_many(objects.all(), chunk=2) == 6
+    assert [len(m["ids"]) for m in queued("a")] == [2, 1]
+    assert [len(m["ids"]) for m in queued("mail")] == [2, 1]
+
+
+def test_each_row_of_a_message_runs_on_its_own_account(using, caplog):
+    objects = Job.objects.using(using)
+    ready, failing, done, last = (
+        objects.create(what=what) for what in ("nothing", "fail", "nothing", "nothing")
+    )
+    objects.filter(pk=done.pk).update(status=30)
+    queued()
+    message = {**expected(ready), "ids": [ready.pk, failing.pk, done.pk, "?", last.pk]}
+    with pytest.raises(DjangoSimpleTask2Error) as raised:
+        tasks.do_task(**message)
+    assert raised.value.code == 2910009
+    rows = [(row.status, row.success) for row in objects.order_by("pk")]
+    assert rows == [(30, True), (30, False), (30, None), (30, True)]
+    assert f"{failing.get_task_info()}" in caplog.text  # and what each of many was
+    again = tasks.do_task(**message)
+    assert again["result"] == {"rows": 5, "done": 0}
+
+
+@pytest.mark.parametrize(
+    ("chunk", "error", "text"),
+    [
+        (0, ValueError, "1 to 1000"),
+        (1001, ValueError, "1 to 1000"),
+        (True, TypeError, "number of rows"),
+        ("50", TypeError, "number of rows"),
+    ],
+)
+def test_a_chunk_that_is_none(db, chunk, error, text):
+    with pytest.raises(error, match=text):
+        Job.publish_many([], chunk=chunk)
+
+
+def test_a_limited_message_carries_one_row(db, settings):
+    settings.DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT = True
+    with pytest.raises(ValueError, match="ENFORCE_TIMEOUT"):
+        Job.publish_many([], chunk=2)
+    assert Job.publish_many([], chunk=1) == 0
+
+
+def test_saves_of_a_transaction_share_a_hook_and_the_fate_of_their_savepoint(using):
+    connection = connections[using]
+    objects = Job.objects.using(using)
+    with transaction.atomic(using=using):
+        kept = [objects.create() for _ in range(5)]
+        assert len(connection.run_on_commit) == 1
+        with pytest.raises(ZeroDivisionError), transaction.atomic(using=using):
+            objects.create()
+            1 / 0  # noqa: B018
+        with transaction.atomic(using=using):
+            kept += [objects.create() for _ in range(5)]
+        kept += [objects.create() for _ in range(5)]
+        assert len(connection.run_on_commit) == 3
+        delayed = objects.create()
+        delayed.publish(priority=3)  # in another way than the others
+    assert [m["id"] for m in queued()] == [r.pk for r in [*kept, delayed, delayed]]
+
+
+def test_each_capture_of_a_test_gets_its_hooks(db, django_capture_on_commit_callbacks):
+    Job.objects.create()
+    for number in range(1, 3):
+        with django_capture_on_commit_callbacks(execute=True) as hooks:
+            Job.objects.create()
+            Job.objects.create()
+        assert len(hooks) == 2
+        assert len(queued()) == 2, number
+
+
+def test_a_row_that_the_database_fails_does_not_stop_the_others(using, monkeypatch):
+    objects = Job.objects.using(using)
+    rows = [objects.create() for _ in range(3)]
+    queued()
+    claim = state.claim
+
+    def failing(model, database, pk, force=False):
+        if pk == rows[0].pk:
+            raise OperationalError("gone")
+        return claim(model, database, pk, force)
+
+    monkeypatch.setattr(state, "claim", failing)
+    with pytest.raises(OperationalError):
+        tasks.do_task(app_label="jobs", model="job", using=using, ids=[r.pk for r in rows])
+    assert [row.status for row in objects.order_by("pk")] == [10, 30, 30]

@@ -28,9 +28,9 @@ from hypothesis.stateful import (
 )
 
 from simpletask2_celery import exceptions as codes
-from simpletask2_celery import state, task_info, tasks
+from simpletask2_celery import state, tasks
 from simpletask2_celery.exceptions import ClaimLost, DjangoSimpleTask2Error
-from tests.fixtures import queued
+from tests.fixtures import message_of, queued
 from tests.project.jobs import handlers
 from tests.project.jobs.models import Job, Steps
 
@@ -358,7 +358,7 @@ class Machine(RuleBasedStateMachine):
         last = row.model.final_step
         refused = row.why_not()
         if refused:
-            envelope = tasks.do_task(**task_info.message(row.known))
+            envelope = tasks.do_task(**message_of(row.known))
             assert envelope["error"]["code"] == refused
             return
         row.claim()
@@ -367,7 +367,7 @@ class Machine(RuleBasedStateMachine):
             for step in range(2, last + 1):
                 row.start_step(step)
             row.end(success=True)
-        self.told(code, tasks.do_task, **task_info.message(row.known))
+        self.told(code, tasks.do_task, **message_of(row.known))
 
     @rule(row=rows, ahead=AHEAD, act=st.sampled_from(ACTS), again=st.booleans())
     def step_by_http(self, row, ahead, act, again):

@@ -29,6 +29,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "simpletask2_celery",
     "tests.project.jobs",
     "tests.migration.shop",
@@ -63,7 +64,7 @@ CELERY_BROKER_URL = os.environ.get("CHILD_BROKER_URL") or os.environ["TEST_BROKE
 CELERY_ACCEPT_CONTENT = os.environ.get("CHILD_ACCEPT_CONTENT", "json").split()
 CELERY_RESULT_BACKEND = os.environ.get("CHILD_RESULT_BACKEND")
 CELERY_TASK_DEFAULT_QUEUE = RUN
-CELERY_DB_REUSE_MAX = 100000
+CELERY_DB_REUSE_MAX = int(os.environ.get("CHILD_REUSE", 100000) or 0)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = "CHILD_HIJACK_ROOT_LOGGER" in os.environ
 DJANGO_SIMPLETASK2_QUEUE_TEMPLATE = f"{RUN}.{{channel}}"

@@ -92,6 +92,11 @@ def die_with_all(row, payload):
     os.killpg(os.getpgid(os.getppid()), 9)
 
 
+def hold_the_worker(row, payload):
+    """Keep the worker's child for as long as a test takes."""
+    time.sleep(60)
+
+
 def three_seconds(row, payload):
     write_ledger(row, payload)
     time.sleep(3)
@@ -106,3 +111,8 @@ def hang(row, payload):
             time.sleep(1)
         except Exception:
             pass
+
+
+def every(row):
+    """Return other values than a row has; a test replaces it."""
+    return {}

@@ -1,5 +1,6 @@
 """Tasks whose handlers do what a test says: a callable here, or a name of one."""
 
+import datetime
 import os
 import uuid
 
@@ -33,6 +34,12 @@ class Steps(SimpleTask):
 
     is_multi_steps = True
     final_step = 4
+
+    class Meta:
+        verbose_name = "report"
+
+    def __str__(self):
+        return f"report {self.pk}"
 
     def do_task_main_step1(self, payload=None):
         return getattr(handlers, self.what)(self, payload)
@@ -93,3 +100,34 @@ class Ledger(models.Model):
 
     job = models.CharField(max_length=100)
     process = models.CharField(max_length=100)
+
+
+class UpperField(models.CharField):
+    """What the database holds in lower case, Python has in upper case."""
+
+    def from_db_value(self, value, expression, connection):
+        return value.upper()
+
+    def get_prep_value(self, value):
+        return value.lower()
+
+
+class EveryJob(SimpleTask):
+    """A field of every kind that is loaded or written in a way of its own."""
+
+    data = models.JSONField(default=dict)
+    price = models.DecimalField(max_digits=9, decimal_places=2, default=0)
+    length = models.DurationField(default=datetime.timedelta)
+    raw = models.BinaryField(default=b"")
+    key = models.UUIDField(default=uuid.uuid4)
+    day = models.DateField(null=True)
+    clock = models.TimeField(null=True)
+    ratio = models.FloatField(default=0.0)
+    upper = UpperField(max_length=20, default="")
+    odd = models.IntegerField(default=0, db_column="Odd column")
+    other_job = models.ForeignKey(Job, models.CASCADE, null=True)
+    file = models.FileField(default="")
+
+    def do_task_main(self, payload):
+        for name, value in handlers.every(self).items():
+            setattr(self, name, value)

@@ -1,0 +1,220 @@
+"""The statements of a row's life, made once: what Django would compile each time.
+
+The INSERT of a new row; the claim, which updates a row and loads it in one query where the
+database has UPDATE … RETURNING; and each later write, an UPDATE behind the fence.
+"""
+
+import datetime
+import decimal
+import uuid
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import Any
+
+from django.db import connections, models, transaction
+
+#: Types of values that are what they seem: all others are asked.
+PLAIN = frozenset(
+    {
+        type(None),
+        bool,
+        int,
+        float,
+        str,
+        bytes,
+        decimal.Decimal,
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        uuid.UUID,
+    }
+)
+
+
+def can_return(model: type[models.Model], using: str) -> bool:
+    """Tell whether a row of the model can be updated and loaded at once."""
+    meta = model._meta
+    return (
+        connections[using].vendor == "postgresql"
+        and not meta.parents  # whose columns are in another table
+        and _is_plain(model)
+    )
+
+
+def update_and_load(
+    model: type[models.Model],
+    using: str,
+    where: dict[str, Any],
+    values: dict[str, Any],
+) -> Any:
+    """Set ``values`` on the row of which ``where`` is true; return it, or None.
+
+    Both are {field name: value}; a condition is that the values are equal.
+    """
+    fields = [_field(model, name) for name in values]
+    statement = _update(model, using, tuple(fields), tuple(where))
+    columns, returned, converters = _returned(model, using)
+    pairs = zip(fields, values.values(), strict=True)
+    with (
+        transaction.mark_for_rollback_on_error(using),
+        connections[using].cursor() as cursor,
+    ):
+        parameters = _parameters(model, using, pairs, where)
+        cursor.execute(f"{statement} RETURNING {columns}", parameters)
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    values_found = list(found)
+    for position, (convert_all, expression) in converters.items():
+        for convert in convert_all:
+            value = values_found[position]
+            values_found[position] = convert(value, expression, connections[using])
+    return model.from_db(using, returned, values_found)
+
+
+def update(
+    model: type[models.Model], using: str, where: dict[str, Any], values: list[Any]
+) -> bool | None:
+    """Write ``values``, Django's triples of a save, if ``where`` is true of the row.
+
+    None where Django has to do it: for an expression, a geometry and the like.
+    """
+    fields = tuple(field for field, _, _ in values)
+    plain = _is_plain(model) and _take_plain(fields)
+    if not plain or not _are_plain(value for _, _, value in values):
+        return None
+    pairs = ((field, value) for field, _, value in values)
+    parameters = _parameters(model, using, pairs, where)
+    if not _are_plain(parameters):
+        return None
+    with connections[using].cursor() as cursor:
+        cursor.execute(_update(model, using, fields, tuple(where)), parameters)
+        return bool(cursor.rowcount > 0)
+
+
+def insert(row: models.Model, using: str, fields: list[Any], returning: list[Any]) -> Any:
+    """Insert a row and return the value of its automatic primary key.
+
+    None where Django has to do it: for a key that is given, another column that the
+    database fills, an expression and the like.
+    """
+    model, key = type(row), row._meta.pk
+    if not can_return(model, using) or returning != [key] or key in fields:
+        return None
+    columns = tuple(fields)
+    if not _take_plain(columns) or key.get_db_converters(connections[using]):
+        return None
+    if not _are_plain(row.__dict__.get(field.attname) for field in columns):
+        return None
+    pairs = ((field, field.pre_save(row, True)) for field in columns)
+    parameters = _parameters(model, using, pairs, {})
+    if not _are_plain(parameters):
+        return None
+    empty = tuple(one is None for one in parameters)  # most are: NULL needs no parameter
+    with connections[using].cursor() as cursor:
+        statement = _insert(model, using, columns, empty)
+        cursor.execute(statement, [one for one in parameters if one is not None])
+        return cursor.fetchone()[0]
+
+
+def has_key(model: type[models.Model], using: str, keys: list[Any]) -> models.Q:
+    """Return the condition that a row's key is one of many.
+
+    One parameter where the database has arrays: a thousand cost as much as the rows.
+    """
+    connection, key = connections[using], model._meta.pk
+    if connection.vendor != "postgresql" or len(model._meta.pk_fields) > 1:
+        return models.Q(pk__in=keys)
+    values = [key.get_db_prep_value(one, connection) for one in keys]
+    array = models.Value(values, models.Field())
+    is_one = models.Func(
+        models.F("pk"),
+        array,
+        template="%(expressions)s)",
+        arg_joiner=" = ANY(",
+        output_field=models.BooleanField(),
+    )
+    return models.Q(is_one)
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Tell whether each value is a parameter of its own, as "%s" has it."""
+    return not any(
+        type(value) not in PLAIN
+        and (
+            hasattr(value, "resolve_expression")
+            or hasattr(value, "prepare_database_save")
+            or hasattr(value, "as_sql")
+        )
+        for value in values
+    )
+
+
+@lru_cache(maxsize=1000)
+def _take_plain(fields: tuple[Any, ...]) -> bool:
+    """Tell whether no field, as those of a geometry, writes its "%s" itself."""
+    return not any(
+        hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
+        for field in fields
+    )
+
+
+def _is_plain(model: type[models.Model]) -> bool:
+    """Tell whether a row is found by one column, and by no manager of the user's."""
+    return len(model._meta.pk_fields) == 1 and type(model._base_manager) is models.Manager
+
+
+def _parameters(
+    model: type[models.Model],
+    using: str,
+    pairs: Iterable[tuple[Any, Any]],
+    where: dict[str, Any],
+) -> list[Any]:
+    connection = connections[using]
+    conditions = ((_field(model, name), value) for name, value in where.items())
+    return [
+        field.get_db_prep_save(value, connection)
+        for found in (pairs, conditions)
+        for field, value in found
+    ]
+
+
+@lru_cache(maxsize=1000)
+def _update(
+    model: type[models.Model], using: str, fields: tuple[Any, ...], where: tuple[str, ...]
+) -> str:
+    quote = connections[using].ops.quote_name
+    values = ", ".join(f"{quote(field.column)} = %s" for field in fields)
+    conditions = (f"{quote(_field(model, name).column)} = %s" for name in where)
+    table = quote(model._meta.db_table)
+    return f"UPDATE {table} SET {values} WHERE {' AND '.join(conditions)}"
+
+
+@lru_cache(maxsize=1000)
+def _insert(
+    model: type[models.Model], using: str, fields: tuple[Any, ...], empty: tuple[bool, ...]
+) -> str:
+    quote = connections[using].ops.quote_name
+    columns = ", ".join(quote(field.column) for field in fields)
+    values = ", ".join("NULL" if is_empty else "%s" for is_empty in empty)
+    table, key = quote(model._meta.db_table), quote(_field(model, "pk").column)
+    return f"INSERT INTO {table} ({columns}) VALUES ({values}) RETURNING {key}"
+
+
+@cache
+def _returned(model: type[models.Model], using: str) -> tuple[str, list[str], Any]:
+    fields = model._meta.concrete_fields
+    compiler = model._base_manager.using(using).query.get_compiler(using)
+
+    def shown(field: Any) -> str:
+        return str(field.select_format(compiler, *compiler.compile(field.cached_col))[0])
+
+    converters = compiler.get_converters([field.cached_col for field in fields])
+    columns = ", ".join(map(shown, fields))
+    return columns, [field.attname for field in fields], converters
+
+
+@cache
+def _field(model: type[models.Model], name: str) -> Any:
+    return model._meta.pk if name == "pk" else model._meta.get_field(name)

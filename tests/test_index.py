@@ -1,0 +1,73 @@
+"""The index that keeps auto-reset fast: partial where the database can, and used."""
+
+import pytest
+from django.db import connections
+from django.db.migrations.writer import MigrationWriter
+from django.utils import timezone
+
+from simpletask2_celery import health, state
+from simpletask2_celery.indexes import AutoResetIndex
+from tests.project.jobs.models import Job
+
+
+@pytest.fixture
+def indexed(using):
+    """Give the table the index, for one test."""
+    index = Job.auto_reset_index("jobs_job")
+    with connections[using].schema_editor() as editor:
+        editor.add_index(Job, index)
+    yield index.name
+    with connections[using].schema_editor() as editor:
+        editor.remove_index(Job, index)
+
+
+def plans(using):
+    """Return how the database looks for stale rows, and for the oldest READY one."""
+    objects = Job.objects.using(using)
+    objects.bulk_create(
+        [Job(status=30, success=True) for _ in range(3000)] + [Job(), Job(status=20)]
+    )
+    with connections[using].cursor() as cursor:
+        cursor.execute("ANALYZE" if connections[using].vendor != "mysql" else "SELECT 1")
+        cursor.fetchall() if cursor.description else None
+    stale = objects.filter(state.stale(timezone.now())).order_by("pk")[: state.PAGE]
+    return stale.explain(), objects.filter(status=state.READY).explain()
+
+
+def test_the_database_uses_it(using, indexed):
+    if connections[using].vendor == "mysql":
+        pytest.skip("its plan is a table of numbers")
+    stale, ready = plans(using)
+    assert indexed in ready, ready
+    # SQLite reads the table in the order of its keys instead, which it has to return.
+    assert indexed in stale or connections[using].vendor == "sqlite", stale
+    assert Job.do_auto_reset() is not None
+    assert health._figures(Job, using)[1] == 0
+
+
+def test_without_it_the_database_reads_the_table(using):
+    """Or the test above could not fail."""
+    if connections[using].vendor == "mysql":
+        pytest.skip("its plan is a table of numbers")
+    for plan in plans(using):
+        assert "jobs_job_reset" not in plan
+
+
+def test_it_is_partial_on_postgresql(using, indexed):
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        pytest.skip("elsewhere it is of all rows")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [indexed])
+        [(definition,)] = cursor.fetchall()
+    assert "WHERE" in definition and "30" in definition
+
+
+def test_a_migration_can_hold_it():
+    index = Job.auto_reset_index("jobs_job")
+    text, _ = MigrationWriter.serialize(index)
+    assert text.startswith("simpletask2_celery.indexes.AutoResetIndex(")
+    path, args, kwargs = index.deconstruct()
+    assert AutoResetIndex(*args, **kwargs) == index
+    with pytest.raises(ValueError, match="24 characters"):
+        Job.auto_reset_index("a" * 25)
