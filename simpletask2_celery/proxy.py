@@ -9,6 +9,7 @@ import difflib
 import inspect
 import logging
 import os
+import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -18,25 +19,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 from . import proxy_masking, proxy_policy
 from .conf import conf
 from .proxy_policy import Policy, Refused
+from .steps import NOT_PROXIED
 
 logger = logging.getLogger(__name__)
 
-#: What a step gets that no proxy request came before.
-NOTHING: dict[str, Any] = {
-    "proxied_content": None,
-    "proxied_error": None,
-    "proxied_status": None,
-    "proxied_headers": None,
-}
 _KEYWORDS = sorted(set(inspect.signature(requests.Session.request).parameters) - {"self"})
 _CHUNK = 16 * 1024
 _sessions: dict[Policy, requests.Session] = {}
 os.register_at_fork(after_in_child=_sessions.clear)
-
-
-def requested(data: Any) -> Any:
-    """Return the request that a handler's answer asks for, or None."""
-    return data.get("proxy") if isinstance(data, dict) else None
 
 
 def fetch(task_info: str, request: Any) -> dict[str, Any]:
@@ -45,6 +35,7 @@ def fetch(task_info: str, request: Any) -> dict[str, Any]:
     ``proxied_content`` is the body (base64 text, lines of 76), ``proxied_status`` an
     int and ``proxied_headers`` a dict of str; or ``proxied_error`` is a text.
     """
+    began = time.perf_counter()
     try:
         with proxy_masking.masked_logs():
             return _exchange(_checked(request))
@@ -54,9 +45,10 @@ def fetch(task_info: str, request: Any) -> dict[str, Any]:
         reason = str(error)
     except Exception as error:  # requests raises nearly anything for a bad argument
         reason = proxy_masking.reason(error)
-    logger.info("%s: proxy request failed: %s", task_info, reason)
+    about = {"task_info": task_info, "duration": time.perf_counter() - began}
+    logger.info("%s: proxy request failed: %s", task_info, reason, extra=about)
     text = f"task {task_info} proxy request {proxy_masking.shown(request)} failed: {reason}"
-    return {**NOTHING, "proxied_error": text}
+    return {**NOT_PROXIED, "proxied_error": text}
 
 
 def _checked(request: Any) -> dict[str, Any]:

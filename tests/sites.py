@@ -4,27 +4,61 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
+from simpletask2_celery import proxy
+
 CERTIFICATE = str(Path(__file__).parent / "site.example.pem")  # with its key
 
 
+@pytest.fixture
+def no_kept_connections():
+    """Close the sessions that requests of a test have left open."""
+    yield
+    for session in proxy._sessions.values():
+        session.close()
+    proxy._sessions.clear()
+
+
+@pytest.fixture
+def site():
+    """A server that says "hello"."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def slow_site():
+    """The URL of a server that takes a second for each answer."""
+    with serving() as server:
+        yield f"http://127.0.0.1:{server.server_port}/?wait=1"
+
+
 class Answers(BaseHTTPRequestHandler):
-    """``/?to=<url>`` redirects there, all else says "hello"."""
+    """``/?to=<url>`` redirects there, all else says "hello"; ``wait`` is in seconds."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         self.server.seen.append((self.path, dict(self.headers)))
-        to = parse_qs(urlsplit(self.path).query).get("to")
+        query = parse_qs(urlsplit(self.path).query)
+        time.sleep(float(query.get("wait", ["0"])[0]))
+        to = query.get("to")
         self.send_response(302 if to else 200)
         if to:
             self.send_header("Location", to[0])
         self.send_header("Content-Length", "5")
         self.end_headers()
         self.wfile.write(b"hello")
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def log_message(self, *args):
         pass

@@ -14,28 +14,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 from simpletask2_celery import executor, proxy, proxy_masking
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from tests.project.jobs.models import Steps
-from tests.sites import serving
 
+pytestmark = pytest.mark.usefixtures("no_kept_connections")
 SECRET = "s3cr:t/ö"
 USER = "the-user"
 BASIC = base64.b64encode(f"{USER}:{SECRET}".encode()).decode()
 FORMS = (SECRET, quote(SECRET), quote(SECRET, safe=""), BASIC, "s3cr", USER, "%C3%B6")
 AT_NOBODY = "http://127.0.0.1:1/path"
 QUOTED = quote(SECRET, safe="")
-
-
-@pytest.fixture(autouse=True)
-def no_kept_connections():
-    yield
-    for session in proxy._sessions.values():
-        session.close()
-    proxy._sessions.clear()
-
-
-@pytest.fixture
-def site():
-    with serving() as server:
-        yield server
 
 
 def silent_about_it(caplog, answer):

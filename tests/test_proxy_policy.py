@@ -8,20 +8,7 @@ from simpletask2_celery import proxy, proxy_policy
 from tests.sites import CERTIFICATE, Network, serving
 
 PUBLIC, OTHER = "93.184.216.34", "93.184.216.35"
-
-
-@pytest.fixture(autouse=True)
-def no_kept_connections():
-    yield
-    for session in proxy._sessions.values():
-        session.close()
-    proxy._sessions.clear()
-
-
-@pytest.fixture
-def site():
-    with serving() as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("no_kept_connections")
 
 
 @pytest.fixture
