@@ -125,6 +125,9 @@ def foreground(config):
     for process in processes:
         process.kill()
         process.wait()
+    # The worker ends soon after, and until then it takes messages of the next test.
+    children = [pid for role in ("worker", "beat") for pid in started(config, role)]
+    wait_until(lambda: not any(map(alive, children)), 20, "the end of the children")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,56 @@
+"""Publish READY rows, for those whose messages are lost."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils.translation import gettext as translate
+from django.utils.translation import gettext_noop, ngettext
+
+from simpletask2_celery import publisher, state
+from simpletask2_celery.selection import Part, SelectionCommand
+
+
+class Command(SelectionCommand):
+    """``manage.py simpletask2_publish app.Model …``: READY rows get a message each."""
+
+    help = gettext_noop(
+        "Publishes the READY rows among those selected. A row that has a message already "
+        "runs once all the same. Ctrl-C ends it after the page of rows at hand."
+    )
+    asks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take --chunk besides."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--chunk",
+            type=int,
+            default=1,
+            help=translate("rows that a message carries at most"),
+        )
+
+    def parts(self, options: dict[str, Any]) -> list[Part]:
+        """Return the READY rows. Raises CommandError for what cannot be a chunk."""
+        try:
+            publisher.check_chunk(options["chunk"])
+        except (TypeError, ValueError) as error:
+            raise CommandError(str(error)) from None
+        return [part.narrow(status=state.READY) for part in super().parts(options)]
+
+    def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
+        """Publish a page at a time. Raises CommandError where the broker fails."""
+        rows = part.rows.order_by("pk")
+        page = list(rows[: state.PAGE])
+        while page:
+            count = part.model.publish_many(page, options["chunk"])
+            if publisher.celery_breaker.is_open() or publisher.lists_breaker.is_open():
+                text = translate("The broker fails: auto-reset will publish the others.")
+                raise CommandError(f"{self.summary(self.done)} {text}")
+            yield count
+            page = list(rows.filter(pk__gt=page[-1].pk)[: state.PAGE])
+
+    def summary(self, count: int) -> str:
+        """Return how many rows were published."""
+        text = ngettext("{count} row was published.", "{count} rows were published.", count)
+        return text.format(count=count)

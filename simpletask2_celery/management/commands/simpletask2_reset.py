@@ -1,0 +1,55 @@
+"""Make rows READY again, whatever they were, and publish them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils.translation import gettext as translate
+from django.utils.translation import gettext_noop, ngettext
+
+from simpletask2_celery import lost_runs, publisher, state
+from simpletask2_celery.selection import Part, SelectionCommand
+
+
+class Command(SelectionCommand):
+    """``manage.py simpletask2_reset app.Model …``: rows run anew."""
+
+    help = gettext_noop(
+        "Makes the selected rows READY, as if they had never run, and publishes them. "
+        "A run under way loses its claim. Ctrl-C ends it after the page of rows at hand."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take --all besides, for all rows of a model."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--all", action="store_true", help=translate("all rows, without a selection")
+        )
+
+    def parts(self, options: dict[str, Any]) -> list[Part]:
+        """Return the rows. Raises CommandError where all are meant and it is not said."""
+        if not (options["ids"] or options["filter"] or options["all"]):
+            text = translate("Select rows with --ids or --filter, or give --all.")
+            raise CommandError(text)
+        return super().parts(options)
+
+    def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
+        """Reset and publish a page at a time."""
+        for changed, page in state.reset_pages(part.rows, part.still):
+            publisher.publish_on_commit(page)
+            lost_runs.forget(page)
+            yield changed
+
+    def question(self, count: int) -> str:
+        """Return how many rows it is about."""
+        text = ngettext(
+            "{count} row will run again; a run under way loses its claim.",
+            "{count} rows will run again; runs under way lose their claims.",
+            count,
+        )
+        return text.format(count=count)
+
+    def summary(self, count: int) -> str:
+        """Return how many rows were reset."""
+        text = ngettext("{count} row was reset.", "{count} rows were reset.", count)
+        return text.format(count=count)
