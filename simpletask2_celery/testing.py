@@ -1,0 +1,80 @@
+"""For users' own tests: run a row, answer its requests, look at what was published.
+
+Works with unittest and with pytest, inside a test's transaction or without one, and
+needs no broker. A row runs through the executor that workers use.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from django.utils.translation import gettext as translate
+
+from . import executor
+from .exceptions import HANDLER_FAILED, DjangoSimpleTask2Error
+from .models import SimpleTask
+from .testing_proxy import Answer, Unanswered, answering
+from .testing_published import Published, PublishedMessage, published
+
+__all__ = [
+    "Answer",
+    "Published",
+    "PublishedMessage",
+    "Run",
+    "Unanswered",
+    "answering",
+    "published",
+    "run",
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended.
+
+    ``row`` as the database has it now, ``data`` what its last step returned,
+    ``requests`` what its proxy steps asked for (``requests.PreparedRequest``, redirects
+    included), and ``error`` why it failed, or None.
+    """
+
+    row: Any
+    data: Any
+    requests: list[requests.PreparedRequest]
+    error: DjangoSimpleTask2Error | None
+
+
+def run(row: SimpleTask, proxy: Any = None, throw: bool = True) -> Run:
+    """Run a saved READY row to its end, here and now, and load it anew.
+
+    ``proxy`` holds the answers to its proxy requests, as ``answering`` takes them:
+    nothing reaches the network.
+
+    Where a handler raises, its own exception is raised once the row is DONE and
+    unsuccessful; where the run fails otherwise (2910004, 2910007, 2910008, 2910010,
+    2910013–2910015), DjangoSimpleTask2Error. Without ``throw``, ``Run.error`` has
+    either, as 2910009 with the exception as its ``__cause__``. Raises ValueError for a
+    row that is not saved, and Unanswered for a request that nobody answers.
+    """
+    _require_row(row)
+    data, error = None, None
+    with answering(proxy) as came:
+        try:
+            using = row._state.db or "default"
+            data = executor.run(type(row), using, row.pk)["data"]
+        except DjangoSimpleTask2Error as failed:
+            error = failed
+    with suppress(type(row).DoesNotExist):  # its handler may have deleted it
+        row.refresh_from_db()
+    if error and throw:
+        raise (error.code == HANDLER_FAILED and error.__cause__) or error
+    return Run(row, data, came, error)
+
+
+def _require_row(row: Any) -> None:
+    if not isinstance(row, SimpleTask):
+        text = translate("run() takes a row of a SimpleTask model, not {row!r}.")
+        raise TypeError(text.format(row=row))
+    if row.pk is None or row._state.adding:
+        text = translate("{row!r} has no row yet: save it before running it.")
+        raise ValueError(text.format(row=row))
