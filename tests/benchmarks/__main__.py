@@ -1,0 +1,51 @@
+"""``python -m tests.benchmarks [--rows N] [--rounds N] [--only NAME …] [--write]``."""
+
+import argparse
+import signal
+import sys
+
+from tests.benchmarks import report, rounds, servers
+from tests.benchmarks.scales import SCALES
+from tests.benchmarks.systems import SYSTEMS
+
+
+def arguments():
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="alternated; medians count")
+    parser.add_argument("--rows", type=int, default=4000, help="of a drain")
+    parser.add_argument("--quick", action="store_true", help="one small round")
+    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
+    names = [*SYSTEMS, *SCALES]
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=str(names)
+    )
+    return parser.parse_args()
+
+
+def main():
+    asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and stop what runs
+    if asked.quick:
+        asked.rounds, asked.rows = 1, min(asked.rows, 200)
+    servers.start()
+    try:
+        systems = [SYSTEMS[name] for name in SYSTEMS if name in asked.only]
+        results = rounds.run(systems, asked.rounds, asked.rows, asked.quick)
+        scales = {
+            name: rounds.attempt(SCALES[name], asked.quick)
+            for name in SCALES
+            if name in asked.only
+        }
+        command = " ".join(["python -m tests.benchmarks", *sys.argv[1:]])
+        text = report.text(results, scales, servers.versions(), command)
+    finally:
+        servers.drop()
+    print("\n" + text)
+    if asked.write:
+        report.write(text, results)
+    failed = [one for one in (*results.values(), *scales.values()) if "failed" in one]
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

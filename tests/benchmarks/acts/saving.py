@@ -1,0 +1,102 @@
+"""Saving rows as each side's users do, and waiting for them to be DONE."""
+
+import os
+import random
+import time
+
+SIDE = os.environ["BENCH_SIDE"]
+DONE = 30
+PATIENCE = 30  # seconds that a row may take
+
+
+def model():
+    if SIDE in ("ours", "original"):
+        from tests.benchmarks.simple.models import Task as found
+    else:
+        from tests.benchmarks.plain.models import Row as found
+    return found
+
+
+def saver():
+    """Return a function that saves a row and has it run, as this side's users do."""
+    if SIDE in ("ours", "original"):  # whose save() publishes
+        return model().save
+    from django.db import transaction
+
+    if SIDE == "hand":
+        from tests.benchmarks.plain.hand import greet
+
+        def save(row):
+            row.save()
+            transaction.on_commit(lambda: greet.delay(row.pk))
+
+        return save
+    send = deferrer()
+
+    def save(row):
+        with transaction.atomic():  # row and job in one commit: what such a library is for
+            row.save()
+            send(row.pk)
+
+    return save
+
+
+def deferrer():
+    if SIDE == "procrastinate":
+        from tests.benchmarks.plain.procrastinate_job import greet
+
+        return lambda pk: greet.defer(pk=pk)
+    from tests.benchmarks.plain.django_tasks_job import greet
+
+    return greet.enqueue
+
+
+def saves(count):
+    """Save rows one by one; return the seconds they took."""
+    save, Row = saver(), model()
+    save(Row(name="first"))  # connects
+    began = time.perf_counter()
+    for number in range(count - 1):
+        save(Row(name=f"row {number}"))
+    return {"seconds": time.perf_counter() - began, "rows": count - 1}
+
+
+def chunks(count):
+    """Save and publish rows in bulk, 50 a message."""
+    Row = model()
+    Row.objects.exists()
+    rows = [Row(name=f"row {number}") for number in range(count)]
+    began = time.perf_counter()
+    Row.objects.bulk_create(rows, batch_size=1000)
+    try:
+        Row.publish_many(rows, chunk=50)
+    except TypeError as error:
+        return {"missing": str(error)}
+    return {"seconds": time.perf_counter() - began, "rows": count}
+
+
+def latencies(count, seconds, pause):
+    """Save rows one at a time, each when the one before is DONE; return their ms.
+
+    ``pause`` is how many ms may pass before each, at random: in step with no polling.
+    """
+    save, Row = saver(), model()
+    end = time.monotonic() + seconds
+    found = []
+    while len(found) < count + 3 and (time.monotonic() < end or len(found) < 8):
+        time.sleep(random.uniform(10, pause) / 1000)
+        row = Row(name="one")
+        began = time.time()
+        save(row)
+        found.append((done_time(Row, row.pk).timestamp() - began) * 1000)
+    return found[3:]  # the first ones connect
+
+
+def done_time(Row, pk):
+    end = time.monotonic() + PATIENCE
+    rows = Row.objects.filter(pk=pk, status=DONE).values_list("done_time", flat=True)
+    while True:
+        time.sleep(0.02)  # seldom: the row says when it was DONE, and looking takes CPU
+        if found := rows.first():
+            return found
+        assert time.monotonic() < end, f"row {pk} is not DONE in {PATIENCE} s"

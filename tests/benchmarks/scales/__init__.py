@@ -1,0 +1,28 @@
+"""What is measured once, each next to its base: {name: function of ``quick``}.
+
+Each returns its title, the head and the lines of its table, and the figures that the
+targets are about.
+"""
+
+from tests.benchmarks.scales.aging import aging
+from tests.benchmarks.scales.bulk import bulk, memory
+from tests.benchmarks.scales.imports import imports
+from tests.benchmarks.scales.limits import limits
+from tests.benchmarks.scales.proxies import proxies
+from tests.benchmarks.scales.resets import resets
+from tests.benchmarks.scales.saves import saves
+from tests.benchmarks.scales.watching import watching
+from tests.benchmarks.scales.ways import ways
+
+SCALES = {
+    "saves": saves,
+    "bulk": bulk,
+    "memory": memory,
+    "resets": resets,
+    "proxies": proxies,
+    "aging": aging,
+    "watching": watching,
+    "imports": imports,
+    "limits": limits,
+    "ways": ways,
+}

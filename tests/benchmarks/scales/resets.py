@@ -1,0 +1,60 @@
+"""Auto-reset of rows whose lease is over, beside the original's loop."""
+
+import statistics
+
+from tests.benchmarks import servers
+from tests.benchmarks.scales import rows
+from tests.benchmarks.systems import SYSTEMS
+
+#: The age of the oldest transaction that holds locks for writing.
+LOCKED = (
+    "SELECT max(extract(epoch FROM clock_timestamp() - a.xact_start)) "
+    "FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE l.granted "
+    "AND l.mode = 'RowExclusiveLock' AND a.application_name = %s"
+)
+
+
+#: The original's rate does not depend on their number; its patience would.
+ROWS = {"ours": 100_000, "e": 10_000}
+
+
+def resets(quick):
+    rounds = 1 if quick else 3
+    runs = {name: [] for name in ROWS}
+    for _ in range(rounds):
+        for name, count in ROWS.items():
+            runs[name].append(reset(name, count // 100 if quick else count))
+    lines, rates = [], {}
+    for name, found in runs.items():
+        rates[name] = statistics.median(one["rate"] for one in found)
+        peak, lock = (max(one[what] for one in found) for what in ("peak", "lock"))
+        cells = [f"{rates[name]:.0f}", f"{peak:.0f}", f"{lock:.2f}"]
+        lines.append([SYSTEMS[name].title, f"{found[0]['rows']:,}", *cells])
+    lines.append(messages_alone(quick))
+    servers.run("TRUNCATE simple_task")
+    return {
+        "title": "`Model.do_auto_reset()` of rows whose lease is over "
+        f"(medians of {rounds})",
+        "head": ["system", "rows", "rows/s", "peak MiB", "longest lock, s"],
+        "lines": lines,
+        "ratio": rates["ours"] / rates["e"],
+    }
+
+
+def reset(name, count):
+    rows.fill("simple_task", count, rows.DOING, "now() - interval '1 hour'")
+    with servers.Most(LOCKED, "bench-resets", 0.01) as locks:
+        said = SYSTEMS[name].act(
+            servers.new_queue(), "resetting.reset", PGAPPNAME="bench-resets"
+        )
+    assert said["rows"] == count, said
+    return {**said, "rate": count / said["seconds"], "lock": locks.most}
+
+
+def messages_alone(quick):
+    """What no reset that publishes each row gets below."""
+    count = 1000 if quick else 100_000
+    rows.fill("simple_task", count, rows.READY)
+    said = SYSTEMS["ours"].act(servers.new_queue(), "bulk.publish_queryset")
+    rate = f"{said['rows'] / said['seconds']:.0f}"
+    return ["the messages of ours alone", f"{count:,}", rate, f"{said['peak']:.0f}", "–"]
