@@ -11,7 +11,9 @@ import time
 
 import pytest
 from django.core.management import call_command
+from django.db import DatabaseError, connections
 
+from simpletask2_celery import figures
 from tests.fixtures import ROOT, environ, queued
 from tests.project.jobs.models import Job
 from tests.test_figures import DONE, ago, make
@@ -37,6 +39,31 @@ def test_the_status_is_a_table_or_json():
     ]
     assert (job["total"]["ready"], job["total"]["failed"]) == (3, 2)
     queued()
+
+
+@pytest.mark.django_db(databases=["default", "server"])
+def test_ctrl_c_is_heard_while_sqlite_calls_python(monkeypatch):
+    def press():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    reads = []
+
+    def read():
+        reads.append(1)
+        assert len(reads) == 1, "the watch goes on"
+        connection = connections["default"]
+        with pytest.raises(DatabaseError), connection.cursor() as cursor:
+            connection.connection.create_function("press", 0, press)
+            cursor.execute("SELECT press()")
+        return found
+
+    found = figures.read()
+    monkeypatch.setattr(figures, "read", read)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        call_command("simpletask2_status", "--watch", "0.1", stdout=io.StringIO())
+    assert ended.value.code == 130
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "server"])

@@ -1,8 +1,12 @@
 """``manage.py simpletask2_status``: what rows, queues and workers do, as a table."""
 
 import json
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
@@ -34,18 +38,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **given: Any) -> None:
         """Show them; with --watch, where a backlog has begun and when it will be empty."""
-        try:
-            self._run(given)
-        except KeyboardInterrupt:  # one at the loop's own jump would pass by a try there
-            sys.exit(130)
-
-    def _run(self, given: dict[str, Any]) -> None:
         show = self._json if given["json"] else self._table
         backlog = Backlog()
-        show(backlog)
-        while given["watch"] is not None:
-            time.sleep(max(given["watch"], 0.1))
-            show(backlog)
+        try:
+            with _interruptible() as is_over:
+                show(backlog)
+                while given["watch"] is not None and not is_over():
+                    time.sleep(max(given["watch"], 0.1))
+                    show(backlog)
+                if is_over():
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(130)
 
     def _json(self, backlog: "Backlog") -> None:
         found = asdict(figures.read())
@@ -60,6 +64,29 @@ class Command(BaseCommand):
             self.stdout.write("\x1b[H\x1b[2J" + text)  # in place of the one before
         else:
             self.stdout.write(text + "\n")
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether Ctrl-C was pressed.
+
+    It raises KeyboardInterrupt as ever; but SQLite, where it is raised in a function of
+    Django's that SQLite calls, makes a failed query of it, and the watch would go on.
+    """
+    pressed = threading.Event()
+
+    def press(number: int, frame: object) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set  # no other thread hears signals
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Backlog:
