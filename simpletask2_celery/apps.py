@@ -1,5 +1,6 @@
 """Start-up: register the tasks, the checks and beat's entry."""
 
+from celery.signals import worker_init
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -14,15 +15,24 @@ class SimpleTask2CeleryConfig(AppConfig):
         """Wire the package to Celery, once the models are loaded."""
         from . import (
             checks,
-            legacy_channels,
-            missing_reset,
-            recovery,
             schedule,
             tasks,  # noqa: F401  registers them
         )
 
         checks.register()
         schedule.add_entry()
-        legacy_channels.run_in_workers()
-        recovery.run_in_workers()
-        missing_reset.run_in_workers()
+        worker_init.connect(_begin_worker)
+
+
+def _begin_worker(sender: object, **kwargs: object) -> None:
+    """Do what only workers do; other processes are spared even its import."""
+    from . import (
+        executor,  # noqa: F401  before the pool forks, whose children share it
+        legacy_channels,
+        missing_reset,
+        recovery,
+    )
+
+    recovery.begin(sender)
+    legacy_channels.run_when_ready()
+    missing_reset.run_when_ready()

@@ -118,8 +118,8 @@ def _message(channel: str, entry: bytes) -> publisher.Message:
 _movers: list[Mover] = []
 
 
-def run_in_workers() -> None:
-    """Let each Celery worker of this project move the lists, where the setting asks."""
+def run_when_ready() -> None:
+    """Let this Celery worker move the lists once it is ready, if the setting asks."""
     signals.worker_ready.connect(_start)
     signals.worker_shutting_down.connect(_stop)
 

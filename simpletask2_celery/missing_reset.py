@@ -87,8 +87,8 @@ def slack() -> float:
 _watches: list[Watch] = []
 
 
-def run_in_workers() -> None:
-    """Let each Celery worker of this project watch, unless resets are not wanted."""
+def run_when_ready() -> None:
+    """Let this Celery worker watch once it is ready, unless resets are not wanted."""
     signals.worker_ready.connect(_start)
     signals.worker_shutting_down.connect(_stop)
 

@@ -89,7 +89,7 @@ def _session() -> requests.Session:
     """
     policy = proxy_policy.current()
     if policy not in _sessions:
-        session = proxy_policy.session(policy, connections=100)
+        session = proxy_policy.session(policy, connections=256)
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         _sessions[policy] = session
     return _sessions[policy]

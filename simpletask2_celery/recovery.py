@@ -126,17 +126,13 @@ def _name(note: dict[str, Any]) -> str:
 _keepers: list[Keeper] = []
 
 
-def run_in_workers() -> None:
-    """Let each Celery worker of this project note its claims and keep them."""
-    signals.worker_init.connect(_begin)
+def begin(worker: Any) -> None:
+    """Let this Celery worker, about to fork its pool, note its claims and keep them."""
     signals.worker_ready.connect(_start)
     signals.worker_shutdown.connect(_stop)
     signals.task_failure.connect(_note_time_limit)
-
-
-def _begin(sender: Any, **kwargs: object) -> None:
     try:
-        _keepers[:] = [Keeper(sender.hostname)]
+        _keepers[:] = [Keeper(worker.hostname)]
     except OSError as error:  # no folder to write to: leases alone
         logger.warning("Claims are not noted, leases alone recover rows: %s", error)
         return

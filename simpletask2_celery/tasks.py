@@ -10,9 +10,7 @@ from django.db import connections
 
 from . import (
     auto_reset,
-    claims,
     exceptions,
-    executor,
     only_json,
     pooled,
     prebuilt,
@@ -72,6 +70,8 @@ def do_task(
 def _run(
     task: "Task[Any, Any]", app_label: Any, model: Any, key: Any, using: Any
 ) -> dict[str, Any]:
+    from . import claims, executor  # which only those need who run rows
+
     _check_connections(task)
     name = ""
     held = partial(claims.held, task_id=str(task.request.id))

@@ -3,8 +3,9 @@
 import sys
 import time
 
+import celery.app.task  # noqa: F401  what a project with Celery has: tasks
 import django
-from celery import Celery, shared_task  # noqa: F401  what a project with Celery has
+from celery import Celery
 from django.conf import settings
 
 if __name__ == "__main__":

@@ -162,6 +162,12 @@ SYSTEMS = {
             environment=PERSISTENT,
             share=0.5,
         ),
+        System(
+            "least",
+            "the least: a message, two statements",
+            "hand",
+            environment={**REUSE, "BENCH_TASK": "least"},
+        ),
     )
 }
 

@@ -6,23 +6,35 @@ from dataclasses import dataclass
 
 @dataclass
 class Target:
-    """``figure`` makes of {name: figures} the number that ``limit`` is about."""
+    """``figure`` makes of {name: figures} the number that ``limit`` is about.
+
+    ``best`` makes of them what is reached in the same run by nothing but what cannot be
+    left out: of a drain, a Celery task that has two statements and no more.
+    """
 
     text: str
     figure: Callable
     limit: float
     at_least: bool = True
+    best: Callable | None = None
 
     def judge(self, found):
-        """Return (text, limit, figure, verdict)."""
+        """Return (text, limit, figure, verdict, the best there is)."""
         sign = "≥" if self.at_least else "≤"
         limit = f"{sign} {self.limit:g}"
         try:
             figure = self.figure(found)
         except KeyError:  # not measured
-            return self.text, limit, "–", "not measured"
+            return self.text, limit, "–", "not measured", "–"
         met = figure >= self.limit if self.at_least else figure <= self.limit
-        return self.text, limit, f"{figure:.3g}", "met" if met else "not met"
+        verdict = "met" if met else "not met"
+        return self.text, limit, f"{figure:.3g}", verdict, self._shown_best(found)
+
+    def _shown_best(self, found):
+        try:
+            return f"{self.best(found):.3g}" if self.best else "–"
+        except KeyError:
+            return "–"
 
 
 def ratio(one, other, figure):
@@ -33,15 +45,27 @@ def of(name, figure):
     return lambda found: found[name][figure]
 
 
+def drain(other, limit):
+    best = ratio("least", other, "drain")
+    return Target(
+        f"drain, times ({other})'s", ratio("ours", other, "drain"), limit, best=best
+    )
+
+
 TARGETS = [
-    Target("drain, times (a)'s", ratio("ours", "a", "drain"), 1.5),
-    Target("drain, times (b)'s", ratio("ours", "b", "drain"), 5),
-    Target("drain, times (c)'s", ratio("ours", "c", "drain"), 1.3),
-    Target("drain, times (e)'s", ratio("ours", "e", "drain"), 4),
+    drain("a", 1.5),
+    drain("b", 5),
+    drain("c", 1.3),
+    drain("e", 4),
     Target("drain in chunks of 50, times (a)'s", ratio("chunk", "a", "drain"), 3),
     Target("latency p50, times (a)'s", ratio("ours", "a", "p50"), 0.9, False),
     Target("latency p50, times (c)'s", ratio("ours", "c", "p50"), 1, False),
-    Target("save() with publish, times (a)'s", of("saves", "ratio"), 1.5),
+    Target(
+        "save() with publish, times (a)'s",
+        of("saves", "ratio"),
+        1.5,
+        best=of("saves", "best"),
+    ),
     Target("queries a row", of("ours", "queries"), 2.05, False),
     Target("bulk_create and publish_many, times the floor", of("bulk", "ratio"), 0.95),
     Target(
@@ -51,7 +75,13 @@ TARGETS = [
         False,
     ),
     Target("auto-reset, times (e)'s", of("resets", "ratio"), 20),
-    Target("proxy steps, s", of("proxies", "seconds"), 8, False),
+    Target(
+        "proxy steps, s",
+        of("proxies", "seconds"),
+        8,
+        False,
+        best=of("proxies", "by_hand"),
+    ),
     Target("proxy steps, MiB", of("proxies", "memory"), 300, False),
     Target("proxy steps, connections", of("proxies", "connections"), 20, False),
     Target("a million rows, times an empty table", of("aging", "ratio"), 1.2, False),

@@ -1,8 +1,30 @@
-"""Rows that ask for a request each."""
+"""Rows that ask for a request each, and the requests alone."""
 
-from tests.benchmarks.simple.models import Fetch
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 
 def publish(url, count):
+    from tests.benchmarks.simple.models import Fetch
+
     rows = Fetch.objects.bulk_create(Fetch(url=url) for _ in range(count))
     return Fetch.publish_many(rows)
+
+
+def publish_by_hand(url, count):
+    from tests.benchmarks.plain.hand import fetch
+    from tests.benchmarks.plain.models import Row
+
+    for row in Row.objects.bulk_create(Row(name="page") for _ in range(count)):
+        fetch.delay(row.pk, url)
+    return count
+
+
+def requests_alone(url, count):
+    """Return the seconds that 200 threads need for the requests, without Celery or rows."""
+    from tests.benchmarks.plain.hand import session
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(200) as pool:
+        assert all(answer.ok for answer in pool.map(session().get, [url] * count))
+    return time.perf_counter() - began

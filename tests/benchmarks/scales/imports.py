@@ -1,4 +1,4 @@
-"""What the app adds to django.setup() of a project that has Celery."""
+"""What the app adds to django.setup() of a project that has Celery and a model."""
 
 import os
 import statistics
@@ -6,7 +6,7 @@ import tempfile
 
 from tests.benchmarks import processes
 
-BASE = ["django.contrib.contenttypes"]
+BASE = ["django.contrib.contenttypes", "django.contrib.auth"]
 
 
 def imports(quick):
