@@ -1,5 +1,7 @@
 """Start-up: register the tasks, the checks and beat's entry."""
 
+from typing import Any
+
 from celery.signals import worker_init
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
@@ -24,15 +26,17 @@ class SimpleTask2CeleryConfig(AppConfig):
         worker_init.connect(_begin_worker)
 
 
-def _begin_worker(sender: object, **kwargs: object) -> None:
+def _begin_worker(sender: Any, **kwargs: object) -> None:
     """Do what only workers do; other processes are spared even its import."""
     from . import (
         executor,  # noqa: F401  before the pool forks, whose children share it
         legacy_channels,
         missing_reset,
+        one_client,
         recovery,
     )
 
     recovery.begin(sender)
+    one_client.add_to(sender.app)
     legacy_channels.run_when_ready()
     missing_reset.run_when_ready()

@@ -59,8 +59,10 @@ class Fence:
         self, row: models.Model, fields: "Iterable[models.Field[Any, Any]]"
     ) -> None:
         """Remember what the database holds of the row's fields."""
-        for name in (one.attname for one in fields):
-            value = row.__dict__.get(name, NotImplemented)  # of a deferred one: nothing
+        held = row.__dict__
+        for one in fields:
+            name = one.attname
+            value = held.get(name, NotImplemented)  # of a deferred one: nothing
             if isinstance(value, _VALUES):
                 self.loaded[name] = value
             elif isinstance(value, (dict, list)):

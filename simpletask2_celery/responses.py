@@ -22,6 +22,17 @@ def failure(error: DjangoSimpleTask2Error) -> dict[str, Any]:
     }
 
 
+def in_words(answer: dict[str, Any]) -> str:
+    """Return what Celery logs and sends as an event of an answer that nobody stores.
+
+    What a handler returned stays out: it may be secret, it may be long, and to shorten
+    it costs Celery more than it costs to claim the row.
+    """
+    if answer["success"]:
+        return f"{answer['result']['task_info']}: OK"
+    return "{code}: {message}".format(**answer["error"])
+
+
 def storable(result: dict[str, Any]) -> dict[str, Any]:
     """Put what a handler returned into JSON's types; odd things become their repr().
 

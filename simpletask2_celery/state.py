@@ -53,7 +53,9 @@ def _claimed(
 ) -> "SimpleTask | None":
     if statements.can_return(model, using):
         where = {"pk": pk, **({} if force else {"status": READY})}
-        claimed: SimpleTask | None = statements.update_and_load(model, using, where, values)
+        claimed: SimpleTask | None = statements.update_and_load(
+            model, using, where, values, token="start_time"
+        )
         return claimed
     waiting = Q() if force else Q(status=READY)
     if not owned(model, using).filter(waiting, pk=pk).update(**values):
@@ -371,7 +373,7 @@ def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
     with writing(row, values):
         try:
             with savepoint.around(str(row._state.db)):
-                row.save()
+                row._save_in_run()
         except exceptions.ClaimLost:
             raise exceptions.claim_lost(name, code) from None
         except DatabaseError as error:

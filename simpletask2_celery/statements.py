@@ -31,6 +31,19 @@ PLAIN = frozenset(
     }
 )
 
+#: What fields of PostgreSQL make of such values: nothing. (Of a time without a zone,
+#: whatever the settings say.)
+_AS_THEY_ARE: dict[type, type] = {
+    models.AutoField: int,
+    models.BigAutoField: int,
+    models.BigIntegerField: int,
+    models.BooleanField: bool,
+    models.CharField: str,
+    models.DateTimeField: datetime.datetime,
+    models.IntegerField: int,
+    models.TextField: str,
+}
+
 
 def can_return(model: type[models.Model], using: str) -> bool:
     """Tell whether a row of the model can be updated and loaded at once."""
@@ -47,30 +60,30 @@ def update_and_load(
     using: str,
     where: dict[str, Any],
     values: dict[str, Any],
+    token: str,
 ) -> Any:
     """Set ``values`` on the row of which ``where`` is true; return it, or None.
 
-    Both are {field name: value}; a condition is that the values are equal.
+    Both are {field name: value}; a condition is that the values are equal. Of what is
+    written only the ``token`` is read again: a column may round it.
     """
+    connection = connections[using]
     fields = [_field(model, name) for name in values]
-    statement = _update(model, using, tuple(fields), tuple(where))
-    columns, returned, converters = _returned(model, using)
+    statement = _update(model, using, _columns(fields), tuple(where))
+    columns, read, converters = _returned(model, using, tuple(values), token)
     pairs = zip(fields, values.values(), strict=True)
-    with (
-        transaction.mark_for_rollback_on_error(using),
-        connections[using].cursor() as cursor,
-    ):
+    with transaction.mark_for_rollback_on_error(using), connection.cursor() as cursor:
         parameters = _parameters(model, using, pairs, where)
         cursor.execute(f"{statement} RETURNING {columns}", parameters)
         found = cursor.fetchone()
     if found is None:
         return None
-    values_found = list(found)
+    row = {**values, **dict(zip(read, found, strict=True))}
     for position, (convert_all, expression) in converters.items():
         for convert in convert_all:
-            value = values_found[position]
-            values_found[position] = convert(value, expression, connections[using])
-    return model.from_db(using, returned, values_found)
+            row[read[position]] = convert(row[read[position]], expression, connection)
+    names = _names(model)
+    return model.from_db(using, names, [row[name] for name in names])
 
 
 def update(
@@ -80,8 +93,8 @@ def update(
 
     None where Django has to do it: for an expression, a geometry and the like.
     """
-    fields = tuple(field for field, _, _ in values)
-    plain = _is_plain(model) and _take_plain(fields)
+    columns = _columns(field for field, _, _ in values)
+    plain = _is_plain(model) and _odd_columns(model).isdisjoint(columns)
     if not plain or not _are_plain(value for _, _, value in values):
         return None
     pairs = ((field, value) for field, _, value in values)
@@ -89,7 +102,7 @@ def update(
     if not _are_plain(parameters):
         return None
     with connections[using].cursor() as cursor:
-        cursor.execute(_update(model, using, fields, tuple(where)), parameters)
+        cursor.execute(_update(model, using, columns, tuple(where)), parameters)
         return bool(cursor.rowcount > 0)
 
 
@@ -102,12 +115,14 @@ def insert(row: models.Model, using: str, fields: list[Any], returning: list[Any
     model, key = type(row), row._meta.pk
     if not can_return(model, using) or returning != [key] or key in fields:
         return None
-    columns = tuple(fields)
-    if not _take_plain(columns) or key.get_db_converters(connections[using]):
+    columns = _columns(fields)
+    if not _odd_columns(model).isdisjoint(columns) or key.get_db_converters(
+        connections[using]
+    ):
         return None
-    if not _are_plain(row.__dict__.get(field.attname) for field in columns):
+    if not _are_plain(row.__dict__.get(field.attname) for field in fields):
         return None
-    pairs = ((field, field.pre_save(row, True)) for field in columns)
+    pairs = ((field, field.pre_save(row, True)) for field in fields)
     parameters = _parameters(model, using, pairs, {})
     if not _are_plain(parameters):
         return None
@@ -151,15 +166,21 @@ def _are_plain(values: Iterable[Any]) -> bool:
     )
 
 
-@lru_cache(maxsize=1000)
-def _take_plain(fields: tuple[Any, ...]) -> bool:
-    """Tell whether no field, as those of a geometry, writes its "%s" itself."""
-    return not any(
-        hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
-        for field in fields
+def _columns(fields: Iterable[Any]) -> tuple[str, ...]:
+    return tuple([field.column for field in fields])
+
+
+@cache
+def _odd_columns(model: type[models.Model]) -> frozenset[str]:
+    """Return the columns whose fields, as those of a geometry, write their "%s"."""
+    return frozenset(
+        str(field.column)
+        for field in model._meta.concrete_fields
+        if hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
     )
 
 
+@cache
 def _is_plain(model: type[models.Model]) -> bool:
     """Tell whether a row is found by one column, and by no manager of the user's."""
     return len(model._meta.pk_fields) == 1 and type(model._base_manager) is models.Manager
@@ -172,9 +193,13 @@ def _parameters(
     where: dict[str, Any],
 ) -> list[Any]:
     connection = connections[using]
+    as_they_are = _AS_THEY_ARE if connection.vendor == "postgresql" else {}
     conditions = ((_field(model, name), value) for name, value in where.items())
     return [
-        field.get_db_prep_save(value, connection)
+        value
+        if type(value) is as_they_are.get(type(field), ...)
+        and getattr(value, "tzinfo", ...) is not None
+        else field.get_db_prep_save(value, connection)
         for found in (pairs, conditions)
         for field, value in found
     ]
@@ -182,10 +207,10 @@ def _parameters(
 
 @lru_cache(maxsize=1000)
 def _update(
-    model: type[models.Model], using: str, fields: tuple[Any, ...], where: tuple[str, ...]
+    model: type[models.Model], using: str, columns: tuple[str, ...], where: tuple[str, ...]
 ) -> str:
     quote = connections[using].ops.quote_name
-    values = ", ".join(f"{quote(field.column)} = %s" for field in fields)
+    values = ", ".join(f"{quote(column)} = %s" for column in columns)
     conditions = (f"{quote(_field(model, name).column)} = %s" for name in where)
     table = quote(model._meta.db_table)
     return f"UPDATE {table} SET {values} WHERE {' AND '.join(conditions)}"
@@ -193,18 +218,25 @@ def _update(
 
 @lru_cache(maxsize=1000)
 def _insert(
-    model: type[models.Model], using: str, fields: tuple[Any, ...], empty: tuple[bool, ...]
+    model: type[models.Model],
+    using: str,
+    columns: tuple[str, ...],
+    empty: tuple[bool, ...],
 ) -> str:
     quote = connections[using].ops.quote_name
-    columns = ", ".join(quote(field.column) for field in fields)
+    names = ", ".join(map(quote, columns))
     values = ", ".join("NULL" if is_empty else "%s" for is_empty in empty)
     table, key = quote(model._meta.db_table), quote(_field(model, "pk").column)
-    return f"INSERT INTO {table} ({columns}) VALUES ({values}) RETURNING {key}"
+    return f"INSERT INTO {table} ({names}) VALUES ({values}) RETURNING {key}"
 
 
 @cache
-def _returned(model: type[models.Model], using: str) -> tuple[str, list[str], Any]:
-    fields = model._meta.concrete_fields
+def _returned(
+    model: type[models.Model], using: str, written: tuple[str, ...], token: str
+) -> tuple[str, list[str], Any]:
+    """Return the columns to read, in SQL; their names; and what converts their values."""
+    known = {*written} - {token}
+    fields = [field for field in model._meta.concrete_fields if field.name not in known]
     compiler = model._base_manager.using(using).query.get_compiler(using)
 
     def shown(field: Any) -> str:
@@ -213,6 +245,11 @@ def _returned(model: type[models.Model], using: str) -> tuple[str, list[str], An
     converters = compiler.get_converters([field.cached_col for field in fields])
     columns = ", ".join(map(shown, fields))
     return columns, [field.attname for field in fields], converters
+
+
+@cache
+def _names(model: type[models.Model]) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]
 
 
 @cache

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from celery import Task, shared_task
+from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connections
 
@@ -53,28 +54,35 @@ def do_task(
     using: Any = None,
     ids: Any = None,
     **later: Any,
-) -> dict[str, Any]:
+) -> dict[str, Any] | str:
     """Run the row named by ``app_label``, ``model``, ``id`` and ``using``.
 
     Or the rows of a list of ``ids``, one after the other, each on its own account.
-    Returns the envelope of the compatibility facts, section 8. Where there is nothing
-    to do, or the message names no row, it says so; a failed run raises
-    DjangoSimpleTask2Error, so that Celery and error trackers see it. ``later`` is what
-    messages of later versions may carry.
+    Returns the envelope of the compatibility facts, section 8. Where a worker ignores
+    results, as it does unless a message says otherwise, it is a word for Celery's log:
+    what a handler returned stays out of that. Where there is nothing to do, or the
+    message names no row, it says so; a failed run raises DjangoSimpleTask2Error, so that
+    Celery and error trackers see it. ``later`` is what messages of later versions may
+    carry.
     """
+    request = self.request
     if isinstance(ids, list):
-        return _run_each(self, app_label, model, ids, using)
-    return _run(self, app_label, model, id, using)
+        return _run_each(request, app_label, model, ids, using)
+    answer = _run(request, app_label, model, id, using)
+    if request.ignore_result and not request.is_eager:
+        return responses.in_words(answer)
+    return answer
 
 
 def _run(
-    task: "Task[Any, Any]", app_label: Any, model: Any, key: Any, using: Any
+    request: Context, app_label: Any, model: Any, key: Any, using: Any
 ) -> dict[str, Any]:
     from . import claims, executor  # which only those need who run rows
 
-    _check_connections(task)
+    if not request.is_eager:
+        _check_connections()
     name = ""
-    held = partial(claims.held, task_id=str(task.request.id))
+    held = partial(claims.held, task_id=str(request.id))
     try:
         task_model, database, pk = task_info.named_row(
             SimpleTask, app_label, model, key, using
@@ -84,21 +92,21 @@ def _run(
     except DjangoSimpleTask2Error as error:
         return _answer(name or task_info.short((app_label, model, key)), error)
     finally:
-        if not task.request.is_eager:
+        if not request.is_eager:
             pooled.give_back()
-    if not task.request.ignore_result:
+    if not request.ignore_result:
         result = responses.storable(result)
     return responses.success(result)
 
 
 def _run_each(
-    task: "Task[Any, Any]", app_label: Any, model: Any, keys: list[Any], using: Any
+    request: Context, app_label: Any, model: Any, keys: list[Any], using: Any
 ) -> dict[str, Any]:
     done = 0
     failures: list[Exception] = []
     for key in keys:
         try:
-            done += _run(task, app_label, model, key, using)["success"]
+            done += _run(request, app_label, model, key, using)["success"]
         except SoftTimeLimitExceeded:  # of the message
             raise
         except Exception as error:
@@ -137,14 +145,12 @@ def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
     return responses.failure(error)
 
 
-def _check_connections(task: "Task[Any, Any]") -> None:
+def _check_connections() -> None:
     """Close the database connections that have died since the last task.
 
     With CELERY_DB_REUSE_MAX nobody else does. Django's own CONN_MAX_AGE of 0 means
     "until the end of the request": there Celery's setting decides.
     """
-    if task.request.is_eager:
-        return
     for connection in connections.all(initialized_only=True):
         if connection.errors_occurred or connection.settings_dict["CONN_MAX_AGE"] != 0:
             connection.close_if_unusable_or_obsolete()

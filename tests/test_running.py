@@ -496,6 +496,19 @@ def test_every_kind_of_field_is_loaded_and_written(using, monkeypatch):
     assert (found.status, found.success) == (30, True)
 
 
+def test_a_workers_log_gets_a_word_and_not_what_a_handler_returned(using, handler):
+    row = make(Job, using, what=handler(lambda row, payload: "a secret"))
+    answers = []
+    for _ in range(2):
+        tasks.do_task.push_request(id="one", ignore_result=True, is_eager=False)
+        try:
+            answers.append(tasks.do_task(**message_of(row)))
+        finally:
+            tasks.do_task.pop_request()
+    assert answers[0] == f"jobs.job:{row.pk}: OK"
+    assert answers[1].startswith("2910015: ") and f"jobs.job:{row.pk}" in answers[1]
+
+
 def test_a_handler_may_save_an_expression(using, handler):
     def told(row, payload):
         row.other = F("other") + 5
