@@ -195,9 +195,10 @@ def _of_databases(wanted: Iterable[type[SimpleTask]], history: bool) -> list[Mod
         if connection.in_atomic_block or connection.vendor == "sqlite":
             answers[using] = look()
         else:
-            looks[using] = look
+            looks[f"database {using}"] = look  # whatever its name is, not the broker's
     left = max(0.0, end - time.monotonic())
-    answers.update(at_once.ask(looks, left + LIMIT))
+    for name, answer in at_once.ask(looks, left + LIMIT).items():
+        answers[name.removeprefix("database ")] = answer
     found: list[ModelFigures] = []
     for using, answer in answers.items():
         if isinstance(answer, at_once.Problem):

@@ -2,6 +2,7 @@
 
 import datetime
 import socket
+import threading
 import time
 
 import pytest
@@ -163,6 +164,19 @@ def test_a_silent_database_holds_nothing_up(silent, monkeypatch):
             assert found["default"].total.ready == 1
     finally:
         connections["server"] = kept
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "server"])
+def test_a_database_is_not_taken_for_another_that_hangs_under_its_name(monkeypatch):
+    over = threading.Event()
+    hangs = threading.Thread(target=over.wait)  # a broker's, say, and the alias is "broker"
+    hangs.start()
+    monkeypatch.setitem(at_once._hung, "server", hangs)
+    try:
+        assert of(Job, "server").total is not None
+    finally:
+        over.set()
+        hangs.join()
 
 
 @pytest.mark.django_db(databases=["default", "server"])
