@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from django.db import connections
@@ -27,12 +27,13 @@ _beating = threading.Lock()  # of this process's one thread
 _thread: threading.Thread | None = None
 
 
-@contextmanager
-def beating(row: "SimpleTask") -> Iterator[None]:
+def beating(row: "SimpleTask") -> AbstractContextManager[None]:
     """Renew the row's lease every some seconds, for as long as its run lasts."""
-    if not conf.heartbeat:
-        yield
-        return
+    return _beating_of(row) if conf.heartbeat else nullcontext()
+
+
+@contextmanager
+def _beating_of(row: "SimpleTask") -> Iterator[None]:
     _runs[id(row)] = row
     _start()
     try:

@@ -435,25 +435,42 @@ class SimpleTask(models.Model):
         if fence is None or fence.pk != self.pk:
             return super()._do_update(base_qs, *args, **kwargs)
         using, pk_val, values, *rest = args
-        values = fence.keep(values)
         table: type[models.Model] = base_qs.model
         fenced = _has_state(table)
-        if fenced:
-            # Never an UPDATE without columns: Django would not ask the database,
-            # and a child table's columns would be written unfenced.
-            values = values or [(_field(table), None, fence.token)]
         updated: Any = None
-        if fenced and fence.token is not None and not any(rest[2:]):
-            where = {"pk": pk_val, "status": fence.status, "start_time": fence.token}
-            updated = statements.update(table, using, where, values)
+        if fenced and not any(rest[2:]):
+            updated = self._update_alone(fence, table, using, pk_val, values)
         if updated is None:
-            rows = fence.narrow(base_qs) if fenced else base_qs
-            updated = super()._do_update(rows, using, pk_val, values, *rest, **kwargs)
+            values = fence.keep(values)
+            if fenced:
+                # Never an UPDATE without columns: Django would not ask the database,
+                # and a child table's columns would be written unfenced.
+                values = values or [(_field(table), None, fence.token)]
+                base_qs = fence.narrow(base_qs)
+            updated = super()._do_update(base_qs, using, pk_val, values, *rest, **kwargs)
+            fence.note_loaded(self, [field for field, _, _ in values] if updated else [])
         elif updated:
             updated = [()]  # true for Django 5.2; for later versions a row of no columns
         if not updated:  # or Django would INSERT the row that is gone
             raise exceptions.claim_lost(self.get_task_info())
-        fence.note_loaded(self, [field for field, _, _ in values])
+        return updated
+
+    def _update_alone(
+        self,
+        fence: Fence,
+        table: type[models.Model],
+        using: str,
+        pk: Any,
+        values: list[Any],
+    ) -> bool | None:
+        """Write what the run may write by one statement; None where Django has to."""
+        if fence.token is None:
+            return None
+        values = fence.keep(values) or [(_field(table), None, fence.token)]
+        where = {"pk": pk, "status": fence.status, "start_time": fence.token}
+        updated = statements.update(table, using, where, values)
+        if updated:
+            fence.note_loaded(self, [field for field, _, _ in values])
         return updated
 
     def _save_in_run(self) -> None:
@@ -481,8 +498,12 @@ class SimpleTask(models.Model):
             for name, field, is_plain in _own_fields(model)
         ]
         with transaction.mark_for_rollback_on_error(using):
-            rows = model._base_manager.using(using)
-            self._do_update(rows, using, self.pk, values, None, False)
+            updated = self._update_alone(self._fence, model, using, self.pk, values)
+            if updated is None:
+                rows = model._base_manager.using(using)
+                self._do_update(rows, using, self.pk, values, None, False)
+            elif not updated:
+                raise exceptions.claim_lost(self.get_task_info())
         self._state.db = using
 
     def _do_insert(

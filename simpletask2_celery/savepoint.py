@@ -5,22 +5,23 @@ not be written DONE any more. In a worker there is none around, and nothing is d
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from django.db import DatabaseError, connections
 
 
-@contextmanager
-def around(using: str) -> Iterator[None]:
+def around(using: str) -> AbstractContextManager[None]:
     """Roll what is inside back where it has spoiled the transaction; raise as it does.
 
     After other errors what was written stays, as it does without a transaction.
     """
     connection = connections[using]
-    if not connection.in_atomic_block:
-        yield
-        return
+    return _around(connection) if connection.in_atomic_block else nullcontext()
+
+
+@contextmanager
+def _around(connection: Any) -> Iterator[None]:
     savepoint: Any = connection.savepoint()  # None where a database has none
     try:
         yield

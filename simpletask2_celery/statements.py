@@ -93,11 +93,11 @@ def update(
 
     None where Django has to do it: for an expression, a geometry and the like.
     """
-    columns = _columns(field for field, _, _ in values)
+    pairs = [(field, value) for field, _, value in values]
+    columns = _columns([field for field, _ in pairs])
     plain = _is_plain(model) and _odd_columns(model).isdisjoint(columns)
-    if not plain or not _are_plain(value for _, _, value in values):
+    if not plain or not _are_plain([value for _, value in pairs]):
         return None
-    pairs = ((field, value) for field, _, value in values)
     parameters = _parameters(model, using, pairs, where)
     if not _are_plain(parameters):
         return None
@@ -155,15 +155,14 @@ def has_key(model: type[models.Model], using: str, keys: list[Any]) -> models.Q:
 
 def _are_plain(values: Iterable[Any]) -> bool:
     """Tell whether each value is a parameter of its own, as "%s" has it."""
-    return not any(
-        type(value) not in PLAIN
-        and (
+    for value in values:
+        if type(value) not in PLAIN and (
             hasattr(value, "resolve_expression")
             or hasattr(value, "prepare_database_save")
             or hasattr(value, "as_sql")
-        )
-        for value in values
-    )
+        ):
+            return False
+    return True
 
 
 def _columns(fields: Iterable[Any]) -> tuple[str, ...]:
@@ -194,14 +193,13 @@ def _parameters(
 ) -> list[Any]:
     connection = connections[using]
     as_they_are = _AS_THEY_ARE if connection.vendor == "postgresql" else {}
-    conditions = ((_field(model, name), value) for name, value in where.items())
+    conditions = [(_field(model, name), value) for name, value in where.items()]
     return [
         value
         if type(value) is as_they_are.get(type(field), ...)
         and getattr(value, "tzinfo", ...) is not None
         else field.get_db_prep_save(value, connection)
-        for found in (pairs, conditions)
-        for field, value in found
+        for field, value in (*pairs, *conditions)
     ]
 
 
