@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
 from django.db import DatabaseError, connections, models, router, transaction
 from django.db.models import Exists, OuterRef, Q
@@ -125,9 +126,19 @@ def finish(row: "SimpleTask") -> None:
 
 
 def fail(row: "SimpleTask", error: BaseException) -> None:
-    """Write that a handler raised. Raises 2910010 where the claim is lost."""
-    values = row._failure_values(_now(row), error)
-    _write(row, values, exceptions.FINISH_NOT_SAVED)
+    """Write that a handler raised. Raises 2910010 where the claim is lost.
+
+    What the handler left in the row's fields is saved if it can be; the row ends anyway.
+    """
+    now = _now(row)
+    values = row._failure_values(now, error)
+    try:
+        _write(row, values, exceptions.FINISH_NOT_SAVED)
+    except exceptions.DjangoSimpleTask2Error as unsaved:
+        if not _write_alone(row, {**values, "mod_time": now}):
+            raise
+        name = task_info.text(type(row), row.pk)
+        logger.warning("%s has failed, and saved no more than that: %s", name, unsaved)
     _tell_step_ended(row)
     signals.finished(row, error)
 
@@ -376,8 +387,22 @@ def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
                 row._save_in_run()
         except exceptions.ClaimLost:
             raise exceptions.claim_lost(name, code) from None
-        except DatabaseError as error:
+        except SoftTimeLimitExceeded:  # about the run
+            raise
+        except Exception as error:  # of the database, or of the model's own save()
             raise exceptions.error(code, task_info=name, error=error) from error
+
+
+def _write_alone(row: "SimpleTask", values: dict[str, Any]) -> bool:
+    """Write the values of a transition and nothing of the user's; False if it cannot be."""
+    fence, using = row._fence, str(row._state.db)
+    assert fence is not None
+    mine = fence.narrow(owned(type(row), using)).filter(pk=fence.pk)
+    try:
+        with savepoint.around(using):
+            return bool(mine.update(**values))
+    except DatabaseError:
+        return False
 
 
 def _tell_step_ended(row: "SimpleTask") -> None:

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from simpletask2_celery import clock, executor, state, tasks
 from simpletask2_celery.exceptions import ClaimLost, DjangoSimpleTask2Error
+from simpletask2_celery.models import SimpleTask
 from tests.fixtures import message_of
 from tests.project.jobs import handlers
 from tests.project.jobs.models import (
@@ -409,10 +410,53 @@ def test_a_finish_the_database_refuses_is_2910010(using, handler):
         row.other = "no number"
 
     row = make(Job, using, what=handler(told))
-    with pytest.raises((DjangoSimpleTask2Error, ValueError)):
-        run(row)
+    assert code_of(run, row) == 2910010
     row.refresh_from_db()
     assert row.status == Job.DOING  # the lease will find it
+
+
+def test_a_finish_that_the_models_own_save_refuses_is_2910010(using, monkeypatch):
+    def save(row, *args, **kwargs):
+        if row.status == Job.DONE:
+            raise ValueError("never done")
+        SimpleTask.save(row, *args, **kwargs)
+
+    monkeypatch.setattr(Job, "save", save, raising=False)
+    row = make(Job, using)
+    assert code_of(run, row) == 2910010
+    row.refresh_from_db()
+    assert row.status == Job.DOING
+
+
+@pytest.mark.parametrize("value", ["no number", 10**30, F("nothing")])
+def test_a_failing_handler_ends_its_row_whatever_it_left_in_it(
+    using, handler, caplog, value
+):
+    def told(row, payload):
+        row.other, row.note = value, "changed"
+        raise ValueError("as told")
+
+    row = make(Job, using, what=handler(told), other=1, note="before")
+    with pytest.raises(DjangoSimpleTask2Error, match="2910009.*as told"):
+        run(row)
+    row = Job.objects.using(using).get(pk=row.pk)
+    assert (row.status, row.success, row.auto_reset_time) == (Job.DONE, False, None)
+    assert row.done_time is not None
+    assert (row.other, row.note) == (1, "before")
+    assert f"jobs.job:{row.pk} has failed, and saved no more than that" in caplog.text
+
+
+def test_a_failing_handler_that_lost_its_claim_ends_nothing(using, handler):
+    def told(row, payload):
+        row.other = "no number"
+        Job.objects.using(using).filter(pk=row.pk).update(status=Job.READY)
+        raise ValueError("as told")
+
+    row = make(Job, using, what=handler(told))
+    with pytest.raises(DjangoSimpleTask2Error, match="2910009.*as told"):
+        run(row)
+    row.refresh_from_db()
+    assert (row.status, row.success) == (Job.READY, None)
 
 
 def test_the_lost_claim_is_named():

@@ -6,6 +6,7 @@ from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 
 from simpletask2_celery import executor
+from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from simpletask2_celery.models import SimpleTask, _saves_as_django_does
 from tests.project.jobs import handlers
 from tests.project.jobs.models import ChildJob, EveryJob, Job
@@ -105,7 +106,7 @@ def test_a_related_row_that_is_held_is_looked_at(using, djangos, monkeypatch):
     """Django refuses the save of a row whose related one was never saved."""
     monkeypatch.setattr(handlers, "every", lambda row: {"other_job": Job()})
     row = EveryJob.objects.using(using).create()
-    with pytest.raises(Exception, match="unsaved related object"):
+    with pytest.raises(DjangoSimpleTask2Error, match="2910010.*unsaved related object"):
         executor.run(EveryJob, using, row.pk)
 
 
