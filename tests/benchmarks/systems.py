@@ -126,6 +126,7 @@ class Original(System):
 
 
 OURS = {"side": "ours", "table": "simple_task", "environment": REUSE}
+HAND = {"side": "hand", "table": "plain_twin"}
 SYSTEMS = {
     system.name: system
     for system in (
@@ -137,8 +138,8 @@ SYSTEMS = {
             pause=0,
             **OURS,
         ),
-        System("a", "(a) Celery task by hand", "hand", environment=REUSE),
-        System("b", "(b) the same, Celery's defaults", "hand", share=0.5),
+        System("a", "(a) Celery task by hand", **HAND, environment=REUSE),
+        System("b", "(b) the same, Celery's defaults", **HAND, share=0.5),
         Procrastinate(
             "c",
             "(c) procrastinate",
@@ -165,7 +166,7 @@ SYSTEMS = {
         System(
             "least",
             "the least: a message, two statements",
-            "hand",
+            **HAND,
             environment={**REUSE, "BENCH_TASK": "least"},
         ),
     )

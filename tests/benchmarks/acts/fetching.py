@@ -13,9 +13,9 @@ def publish(url, count):
 
 def publish_by_hand(url, count):
     from tests.benchmarks.plain.hand import fetch
-    from tests.benchmarks.plain.models import Row
+    from tests.benchmarks.plain.models import Twin
 
-    for row in Row.objects.bulk_create(Row(name="page") for _ in range(count)):
+    for row in Twin.objects.bulk_create(Twin(name="page") for _ in range(count)):
         fetch.delay(row.pk, url)
     return count
 

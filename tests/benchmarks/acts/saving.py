@@ -12,6 +12,8 @@ PATIENCE = 30  # seconds that a row may take
 def model():
     if SIDE in ("ours", "original"):
         from tests.benchmarks.simple.models import Task as found
+    elif SIDE == "hand":
+        from tests.benchmarks.plain.models import Twin as found
     else:
         from tests.benchmarks.plain.models import Row as found
     return found

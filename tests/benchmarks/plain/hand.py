@@ -1,6 +1,7 @@
 """The Celery task that one would write by hand: claim, load, work, finish if still mine.
 
-And what no task gets below that claims and finishes its row durably.
+With the queries of ours and the same columns. And what no task gets below that claims and
+finishes its row durably.
 """
 
 from functools import cache
@@ -9,33 +10,44 @@ from celery import shared_task
 from django.db import connection
 from django.utils import timezone
 
-from .models import DOING, DONE, READY, Row
+from .models import DOING, DONE, READY, WAIT, Twin
 
 
 @shared_task(acks_late=True, ignore_result=True)
 def greet(pk):
     token = timezone.now()
-    waiting = Row.objects.filter(pk=pk, status=READY)
-    if not waiting.update(status=DOING, start_time=token):
-        return
-    row = Row.objects.get(pk=pk)
-    row.greet()
-    mine = Row.objects.filter(pk=pk, status=DOING, start_time=token)
-    mine.update(status=DONE, success=True, done_time=timezone.now())
+    row = claimed(pk, token)
+    if row is not None:
+        row.greet()
+        finish(pk, token)
+
+
+def claimed(pk, token):
+    """Claim the row and load it; None where it is not to be had."""
+    waiting = Twin.objects.filter(pk=pk, status=READY)
+    times = {"start_time": token, "step1_time": token, "mod_time": token}
+    due = token + WAIT
+    if waiting.update(status=DOING, current_step=1, auto_reset_time=due, **times):
+        return Twin.objects.get(pk=pk)
+    return None
+
+
+def finish(pk, token, success=True):
+    now = timezone.now()
+    mine = Twin.objects.filter(pk=pk, status=DOING, start_time=token)
+    times = {"done_time": now, "mod_time": now, "auto_reset_time": None}
+    mine.update(status=DONE, success=success, **times)
 
 
 @shared_task(acks_late=True, ignore_result=True)
 def fetch(pk, url):
     """Have a page fetched between claim and finish, and hold no connection meanwhile."""
     token = timezone.now()
-    waiting = Row.objects.filter(pk=pk, status=READY)
-    if not waiting.update(status=DOING, start_time=token):
+    if claimed(pk, token) is None:
         return
-    Row.objects.get(pk=pk)
     connection.close()
     answer = session().get(url, timeout=30)
-    mine = Row.objects.filter(pk=pk, status=DOING, start_time=token)
-    mine.update(status=DONE, success=answer.ok, done_time=timezone.now())
+    finish(pk, token, answer.ok)
     connection.close()
 
 
@@ -54,14 +66,15 @@ def least(pk):
     connection.ensure_connection()
     cursor = connection.connection.cursor()
     cursor.execute(
-        "UPDATE plain_row SET status = 20, start_time = now() "
+        "UPDATE plain_twin SET status = 20, start_time = now(), step1_time = now(), "
+        "current_step = 1, auto_reset_time = now(), mod_time = now() "
         "WHERE id = %s AND status = 10 RETURNING *",
         [pk],
     )
     cursor.fetchone()
     cursor.execute(
-        "UPDATE plain_row SET status = 30, success = true, done_time = now() "
-        "WHERE id = %s AND status = 20",
+        "UPDATE plain_twin SET status = 30, success = true, done_time = now(), "
+        "auto_reset_time = NULL, mod_time = now() WHERE id = %s AND status = 20",
         [pk],
     )
 

@@ -31,6 +31,7 @@ def limits(quick):
         "title": f"What is left ({count:,} each)",
         "head": ["what", "a second"],
         "lines": [[what, f"{rate:.0f}"] for what, rate in lines],
+        "statements": statement,
     }
 
 

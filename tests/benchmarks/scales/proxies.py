@@ -14,7 +14,7 @@ POOL = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 16}}}
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
 PATIENCE = 45  # seconds without progress; a pool gives up after 30
 OURS = ("ours", "simple_fetch", "fetching.publish")  # system, table, act
-HAND = ("a", "plain_row", "fetching.publish_by_hand")
+HAND = ("a", "plain_twin", "fetching.publish_by_hand")
 
 
 def proxies(quick):
