@@ -489,6 +489,7 @@ class SimpleTask(models.Model):
             or pre_save.has_listeners(model)
             or post_save.has_listeners(model)
             or self.get_deferred_fields()
+            or not statements.can_update(model, vars(self).values())
         ):
             self.save()
             return
@@ -499,11 +500,11 @@ class SimpleTask(models.Model):
         ]
         with transaction.mark_for_rollback_on_error(using):
             updated = self._update_alone(self._fence, model, using, self.pk, values)
-            if updated is None:
-                rows = model._base_manager.using(using)
-                self._do_update(rows, using, self.pk, values, None, False)
-            elif not updated:
-                raise exceptions.claim_lost(self.get_task_info())
+        if updated is None:  # a field makes an expression of its value
+            self.save()
+            return
+        if not updated:
+            raise exceptions.claim_lost(self.get_task_info())
         self._state.db = using
 
     def _do_insert(

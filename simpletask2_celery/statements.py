@@ -86,6 +86,11 @@ def update_and_load(
     return model.from_db(using, names, [row[name] for name in names])
 
 
+def can_update(model: type[models.Model], values: Iterable[Any]) -> bool:
+    """Tell whether a row with such values is likely to be written by :func:`update`."""
+    return _is_plain(model) and not _odd_columns(model) and _are_plain(values)
+
+
 def update(
     model: type[models.Model], using: str, where: dict[str, Any], values: list[Any]
 ) -> bool | None:
