@@ -1,10 +1,15 @@
-"""Every setting of the package, read when it is used: nothing else reads them."""
+"""Every setting of the package, read once when it is first used: nothing else reads them.
+
+A setting that is not there costs Django microseconds to find out, and a row asks for ten.
+Tests that override one, as Django and pytest-django do, are noticed.
+"""
 
 from string import Formatter
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 
 PREFIX = "DJANGO_SIMPLETASK2_"
 _NONE: frozenset[str] = frozenset()
@@ -32,7 +37,7 @@ class Setting(Generic[T]):
         self.template = template
         self.choices = choices
         self.fallback = fallback
-        self._accepted: object = self  # nothing yet
+        self._known: list[T] = []  # its value, once that has been read
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = PREFIX + name.upper()
@@ -44,13 +49,18 @@ class Setting(Generic[T]):
     def __get__(self, instance: object, owner: type) -> "Setting[T] | T":
         if instance is None:
             return self
-        default = getattr(settings, self.fallback) if self.fallback else self.default
-        value: T = getattr(settings, self.name, default)
-        if value is not self._accepted:  # looked at once: it is read for every row
+        known = self._known  # which another thread may have forgotten a moment later
+        if not known:
+            default = getattr(settings, self.fallback) if self.fallback else self.default
+            value: T = getattr(settings, self.name, default)
             if problem := self.problem_with(value):
                 raise ImproperlyConfigured(problem)
-            self._accepted = value
-        return value
+            self._known = known = [value]
+        return known[0]
+
+    def forget(self) -> None:
+        """Read it again when it is used next."""
+        self._known = []
 
     def problem_with(self, value: object) -> str | None:
         """Say what is wrong with ``value`` for this setting; None if nothing is."""
@@ -153,3 +163,11 @@ conf = Conf()
 def all_settings() -> list[Setting[Any]]:
     """Return every setting, in the order of the class above."""
     return [item for item in vars(Conf).values() if isinstance(item, Setting)]
+
+
+def _forget(**_: Any) -> None:
+    for setting in all_settings():
+        setting.forget()
+
+
+setting_changed.connect(_forget)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from celery import current_app
 from django.conf import settings
+from django.test import override_settings
 
 from tests import originals
 from tests.fixtures import ROOT, environ, folder, redis, stop, wait_until
@@ -102,8 +103,8 @@ def old_server(run, tmp_path):
 @BOTH
 @pytest.mark.parametrize("version", ["0.1.1", "0.0.6"])
 @pytest.mark.parametrize("engine", ["redis", "api"])
-def test_an_old_server_drives_our_rows(version, engine, web, old_server, monkeypatch):
-    monkeypatch.setattr(settings, "DJANGO_SIMPLETASK2_PUBLISH_TO", "redis")
+@override_settings(DJANGO_SIMPLETASK2_PUBLISH_TO="redis")
+def test_an_old_server_drives_our_rows(version, engine, web, old_server):
     env = environ(DJANGO_SETTINGS_MODULE="tests.project.settings", CHILD_PUBLISH_TO="redis")
     _, port = web(sys.executable, "web", env)
     site = f"http://127.0.0.1:{port}"

@@ -12,6 +12,7 @@ from celery import current_app
 from django.conf import settings as django_settings
 from django.core import checks as django_checks
 from django.core.management import call_command
+from django.test import override_settings
 from django.urls import reverse
 from django.utils import translation
 from django.utils.translation.template import templatize
@@ -118,6 +119,17 @@ def test_a_setting_of_the_wrong_type_is_named(settings, name, value):
     assert f"DJANGO_SIMPLETASK2_{name} takes" in found.msg
     with pytest.raises(Exception, match=f"DJANGO_SIMPLETASK2_{name} takes"):
         getattr(conf, name.lower())
+
+
+def test_a_setting_is_read_once_and_again_where_a_test_overrides_it(settings, monkeypatch):
+    assert conf.heartbeat == 0
+    settings.DJANGO_SIMPLETASK2_HEARTBEAT = 100
+    assert conf.heartbeat == 100
+    with override_settings(DJANGO_SIMPLETASK2_HEARTBEAT=7.5):
+        assert conf.heartbeat == 7.5
+    assert conf.heartbeat == 100
+    monkeypatch.setattr("simpletask2_celery.conf.settings", object())
+    assert conf.heartbeat == 100
 
 
 def test_every_setting_is_in_the_readme():
