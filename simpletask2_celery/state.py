@@ -166,12 +166,12 @@ def _update(rows: "models.QuerySet[Any]", values: dict[str, Any], wait: bool) ->
     free = rows.select_for_update(
         skip_locked=True, no_key=features.has_select_for_no_key_update
     )
-    with transaction.atomic(rows.db):  # the conditions are those of the rows it locks
-        keys: Any = free.values("pk")
-        if connections[rows.db].vendor == "mysql":  # an UPDATE of it waits for all locks
-            keys = list(free.values_list("pk", flat=True))
-        mine = rows.model._base_manager.using(rows.db).filter(pk__in=keys)
-        count: int = mine.update(**values)
+    with transaction.atomic(rows.db):  # the locks keep true what was true
+        # Not by a subquery: PostgreSQL may join it with the whole table, and MySQL waits.
+        keys = statements.has_key(
+            rows.model, rows.db, list(free.values_list("pk", flat=True))
+        )
+        count: int = rows.model._base_manager.using(rows.db).filter(keys).update(**values)
         return count
 
 

@@ -1,8 +1,11 @@
 """The index that keeps auto-reset fast: partial where the database can, and used."""
 
+import datetime
+
 import pytest
 from django.db import connections
 from django.db.migrations.writer import MigrationWriter
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from simpletask2_celery import health, state
@@ -51,6 +54,27 @@ def test_without_it_the_database_reads_the_table(using):
         pytest.skip("its plan is a table of numbers")
     for plan in plans(using):
         assert "jobs_job_reset" not in plan
+
+
+def test_a_reset_updates_its_page_and_reads_no_table(using):
+    """A join with a subquery that locks read 20,000 rows for each 1,000."""
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        pytest.skip("only its plan can be asked for so")
+    over = timezone.now() - datetime.timedelta(hours=1)
+    Job.objects.using(using).bulk_create(
+        Job(status=20, start_time=over, auto_reset_time=over) for _ in range(20_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    with CaptureQueriesContext(connection) as captured:
+        pages = state.reset_stale(Job, using, list)
+        assert next(pages)[0] == state.PAGE
+    [update] = [q["sql"] for q in captured if q["sql"].startswith("UPDATE")]
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN " + update)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Seq Scan" not in plan and "Index" in plan, plan
 
 
 def test_it_is_partial_on_postgresql(using, indexed):
