@@ -148,7 +148,7 @@ def renew(row: "SimpleTask") -> bool:
     fence = row._fence
     if fence is None:
         return False
-    mine = fence.narrow(owned(type(row), str(row._state.db))).filter(pk=fence.pk)
+    mine = _held_by(fence, row)
     lease = datetime.timedelta(seconds=row.get_do_task_timeout())
     return bool(_update(mine, {"auto_reset_time": _now(row) + lease}, wait=False))
 
@@ -214,9 +214,8 @@ def end_open(
 
 
 def _end_lost(row: "SimpleTask", values: dict[str, Any], wait: bool) -> bool:
-    rows = owned(type(row), str(row._state.db))
-    lost = Fence(row.pk, row.start_time, DOING).narrow(rows)
-    mine = lost.filter(pk=row.pk, auto_reset_time=row.auto_reset_time)
+    lost = _held_by(Fence(row.pk, row.start_time, DOING), row)
+    mine = lost.filter(auto_reset_time=row.auto_reset_time)
     return bool(_update(mine, values, wait))
 
 
@@ -343,6 +342,12 @@ def owned(model: type[models.Model], using: str) -> models.QuerySet[Any]:
     return owner._base_manager.using(using)
 
 
+def _held_by(fence: Fence, row: "SimpleTask") -> models.QuerySet[Any]:
+    """Return the row while its run holds it; none when it does not any more."""
+    rows = owned(type(row), str(row._state.db))
+    return fence.narrow(rows).filter(pk=fence.pk)
+
+
 def why_not(
     model: type[models.Model], using: str, pk: Any
 ) -> exceptions.DjangoSimpleTask2Error:
@@ -395,12 +400,10 @@ def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
 
 def _write_alone(row: "SimpleTask", values: dict[str, Any]) -> bool:
     """Write the values of a transition and nothing of the user's; False if it cannot be."""
-    fence, using = row._fence, str(row._state.db)
-    assert fence is not None
-    mine = fence.narrow(owned(type(row), using)).filter(pk=fence.pk)
+    assert row._fence is not None
     try:
-        with savepoint.around(using):
-            return bool(mine.update(**values))
+        with savepoint.around(str(row._state.db)):
+            return bool(_held_by(row._fence, row).update(**values))
     except DatabaseError:
         return False
 
@@ -433,8 +436,7 @@ def _correct_lease(row: "SimpleTask", now: datetime.datetime) -> None:
     timeout = row.get_do_task_timeout()
     if timeout != type(row).do_task_timeout and row._fence is not None:
         lease = now + datetime.timedelta(seconds=timeout)
-        mine = row._fence.narrow(owned(type(row), str(row._state.db)))
-        mine.filter(pk=row.pk).update(auto_reset_time=lease)
+        _held_by(row._fence, row).update(auto_reset_time=lease)
         row.auto_reset_time = lease
 
 
