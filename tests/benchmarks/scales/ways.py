@@ -35,6 +35,9 @@ WAYS = {
     "`-P threads -c 8`": ("-P", "threads", "-c", "8"),
     "`-P solo`, two of them": ("-P", "solo"),
     "`-P solo`, four of them": ("-P", "solo"),
+    "`-P solo --prefetch-multiplier 32`, two of them": (
+        *("-P", "solo", "--prefetch-multiplier", "32"),
+    ),
 }
 FORMS = (
     *("{enqueue:.0f}", "{drain:.0f}", "{p50:.1f}", "{p95:.1f}"),
