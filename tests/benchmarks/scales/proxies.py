@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from tests.benchmarks import processes, servers
 from tests.benchmarks.systems import CELERY, REUSE, SYSTEMS
-from tests.faults.servers import free_port
+from tests.proofs.faults.servers import free_port
 
 POOL = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 16}}}
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.benchmarks import processes
 from tests.benchmarks.systems import CELERY, OURS, REUSE, System, measure
-from tests.faults.servers import RabbitMQ
+from tests.proofs.faults.servers import RabbitMQ
 
 
 @dataclass

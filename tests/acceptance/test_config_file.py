@@ -1,0 +1,66 @@
+"""The old server's file in a project of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.fixtures import ROOT, environ
+
+SEED = """\
+redis: "redis://:xxx@xxx:6379/0?decode_responses=True"
+channels: default
+server: https://localhost:80000/django-simpletask2/
+aclkey: xxxx
+task-pull-engine: redis
+threads: 1
+idle-sleep: 5
+error-sleep: 5
+auto-reset-task-interval: 60
+do-auto-reset-task: true
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content):
+        path = tmp_path / "config.yml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+PROJECT = """
+import sys
+from celery import Celery
+from simpletask2_celery import config_file
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["simpletask2_celery"],
+    CELERY_BROKER_URL="redis://of.settings/1",
+    CELERY_BEAT_SCHEDULE={"mine": {"task": "x", "schedule": 5}},
+)
+app = Celery("p")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(config_file.load(sys.argv[1]))
+import django
+django.setup()
+app.finalize()
+print(app.conf.broker_url, sorted(app.conf.beat_schedule),
+      app.conf.beat_schedule.get("simpletask2-auto-reset", {}).get("schedule"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (SEED, "redis://:xxx@xxx:6379/0 ['mine', 'simpletask2-auto-reset'] 60"),
+        ("threads: 2", "redis://of.settings/1 ['mine', 'simpletask2-auto-reset'] 60.0"),
+        ("do-auto-reset-task: false", "redis://of.settings/1 ['mine'] None"),
+    ],
+)
+def test_in_a_project(file, content, expected):
+    command = [sys.executable, "-c", PROJECT, str(file(content))]
+    done = subprocess.run(command, cwd=ROOT, env=environ(), capture_output=True, text=True)
+    assert done.stdout.strip() == expected, done.stderr

@@ -1,0 +1,125 @@
+"""The dashboard as a person sees it: it changes by itself, in the dark, on a phone."""
+
+import datetime
+
+import pytest
+from django.utils import timezone
+
+from simpletask2_celery import figures, publisher
+from tests.support.browser import PHONE, assert_accessible, screenshot
+from tests.support.fixtures import queued, wait_until
+from tests.support.project.jobs.models import ChannelJob, Job
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+READY, DONE = 10, 30
+URL = "/admin/jobs/job/dashboard/"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """The figures may take their time: on a busy machine the limits cut some off."""
+    for name in ("LIMIT", "ALL", "BROKER"):
+        monkeypatch.setattr(figures, name, 15.0)
+
+
+@pytest.fixture(autouse=True)
+def emptied():
+    """Leave no message in the queue that only this file knows."""
+    yield
+    queued("pages")
+
+
+def ago(seconds):
+    return timezone.now() - datetime.timedelta(seconds=seconds)
+
+
+def make(rows):
+    """Make jobs that were added at times of their own, and publish none of them."""
+    made = Job.objects.bulk_create([Job(**values) for values in rows])
+    for row, values in zip(made, rows, strict=True):
+        row.add_time = values["add_time"]  # which was now, for bulk_create
+    Job.objects.bulk_update(made, ["add_time"])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("dark", {"color_scheme": "dark"}), ("phone", {"viewport": PHONE})],
+)
+def test_in_the_dark_and_on_a_phone_all_can_be_read(open_page, name, options):
+    some_history()
+    page = open_page(**options)
+    page.goto(URL)
+    page.wait_for_selector(".st2-card")
+    assert_accessible(page, "#main")
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth + 1")
+    screenshot(page, f"dashboard-{name}")
+
+
+def some_history():
+    for topic, count, seconds in (("mail", 4, 20), ("pages", 2, 90)):
+        for _ in range(count):
+            ChannelJob.objects.create(topic=topic)  # which is a message in its queue, too
+        ChannelJob.objects.filter(topic=topic).update(add_time=ago(seconds))
+    ended = []
+    for number in range(120):
+        seconds = 30 + (number * number) % 3500
+        times = (seconds + 4 + number % 7, seconds + 3, seconds)
+        ended.append(done(number % 9 != 4, *times))
+    for number in range(60):
+        seconds = 3600 + number * number * 22
+        one = done(number % 17 != 3, seconds + 9, seconds + 5, seconds)
+        ended += [one] * (1 + number % 3)
+    make(ended)
+
+
+def done(success, added, started, ended):
+    """Return the columns of a row that is done: each time is in seconds ago."""
+    return {
+        "status": DONE,
+        "success": success,
+        "add_time": ago(added),
+        "start_time": ago(started),
+        "done_time": ago(ended),
+    }
+
+
+def workers_of(page):
+    return page.locator(".st2-tile").nth(1).locator(".st2-fact")
+
+
+def test_with_a_worker_online_all_can_be_read(page, monkeypatch):
+    some_history()
+    monkeypatch.setattr(publisher, "workers", lambda timeout: ["celery@here"])
+    page.goto(URL)
+    expect(workers_of(page)).to_contain_text("1")
+    assert_accessible(page, "#main")
+
+
+def test_the_dashboard_changes_while_a_worker_runs(page, worker):
+    some_history()
+    process = worker(children=1)
+    page.clock.install()
+    page.goto(URL)
+    ready = page.locator("section:has(#st2-jobs-job-default) .st2-ready .st2-big")
+    ended = page.locator("section:has(#st2-jobs-job-default) figcaption span").first
+    assert ready.inner_text() == "0"
+    before = ended.inner_text()
+    for _ in range(3):
+        Job.objects.create()
+    jobs = Job.objects.filter(status=READY)
+    wait_until(lambda: not jobs.exists(), what=process.log)
+    page.clock.fast_forward(5000)  # milliseconds, after which it changes by itself
+    expect(ended).not_to_have_text(before)
+    expect(workers_of(page)).to_contain_text("1")
+    screenshot(page, "dashboard")
+    page.click("#st2-pause")
+    assert page.locator("#st2-pause").inner_text() == "Resume"
+
+
+def test_the_dashboard_works_without_javascript(open_page):
+    make([{"add_time": ago(1)}])
+    page = open_page(java_script_enabled=False)
+    page.goto(URL)
+    assert page.locator("#st2-jobs-job-default").is_visible()
+    assert "http-equiv" in page.content() and page.locator("#st2-pause").is_hidden()

@@ -1,0 +1,104 @@
+"""The dashboard: who sees what of it, and that it comes whatever is down."""
+
+import socket
+
+import pytest
+from celery import current_app
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from simpletask2_celery import at_once, figures
+from tests.support.fixtures import queued
+from tests.support.project.jobs.models import ChannelJob, EveryJob
+from tests.support.rows import DOING, DONE, ago, make
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "server"])
+
+
+@pytest.fixture
+def page(admin_client):
+    def get():
+        answer = admin_client.get(reverse("admin:simpletask2_dashboard"))
+        assert answer.status_code == 200
+        return answer.content.decode()
+
+    return get
+
+
+def test_it_shows_the_rows_of_each_model_and_where_they_are(page):
+    make("default", 3)
+    make("default", 1, status=DOING, auto_reset_time=ago(5))
+    make("default", 2, status=DONE, success=False, start_time=ago(60), done_time=ago(50))
+    make("default", 1, ChannelJob, {"topic": "<b>mail</b>"})
+    text = page()
+    assert 'href="/admin/jobs/job/?stale=lease"><span class="st2-big">1</span>' in text
+    wanted = "?status__exact=30&amp;success__exact=0"
+    assert f'href="/admin/jobs/job/{wanted}"><span class="st2-big">2</span>' in text
+    assert "2 ended, 2 of them failed" in text
+    assert "&lt;b&gt;mail&lt;/b&gt;" in text and "<b>mail" not in text
+    queued()
+
+
+def test_without_rows_it_comes_as_well(page):
+    text = page()
+    assert "Without rows:" in text and "Workers online" in text
+
+
+def test_a_broker_that_is_down_is_shown_as_down(page):
+    with socket.socket() as refusing, pytest.MonkeyPatch.context() as patch:
+        refusing.bind(("127.0.0.1", 0))
+        url = f"redis://:a-secret@127.0.0.1:{refusing.getsockname()[1]}/0"
+        patch.setattr(current_app.conf, "broker_write_url", url)
+        text = page()
+        assert "is down (" in text and "a-secret" not in text
+        for thread in list(at_once._hung.values()):
+            thread.join(10)
+
+
+def test_a_table_that_is_not_read_is_said_so(page, monkeypatch):
+    make("default")
+    monkeypatch.setattr(figures, "ALL", -1)
+    assert "The database took too long to say more." in page()
+
+
+def test_who_may_not_view_a_model_sees_nothing_of_it(client, django_user_model):
+    make("default")
+    user = django_user_model.objects.create_user("viewer", is_staff=True)
+    client.force_login(user)
+    url = reverse("admin:simpletask2_dashboard")
+    assert "no task model that you may view" in client.get(url).content.decode()
+    user.user_permissions.add(Permission.objects.get(codename="view_job"))
+    text = client.get(url).content.decode()
+    assert "jobs.job" in text and "jobs.channeljob" not in text and "No task" not in text
+    client.logout()
+    assert client.get(url).status_code == 302
+
+
+def test_the_number_of_queries_does_not_grow_with_the_rows(page, monkeypatch):
+    for limit in ("LIMIT", "ALL"):  # what takes too long is left out
+        monkeypatch.setattr(figures, limit, 60.0)
+
+    def count():
+        with CaptureQueriesContext(connection) as queries:
+            page()
+        return len(queries)
+
+    make("default", 2, status=DONE, success=True, start_time=ago(9), done_time=ago(5))
+    count()
+    few = count()
+    make("default", 50, status=DONE, success=True, start_time=ago(9), done_time=ago(5))
+    assert count() == few
+
+
+def test_the_list_has_a_link_to_it(admin_client):
+    text = admin_client.get(reverse("admin:jobs_job_changelist")).content.decode()
+    assert f'href="{reverse("admin:simpletask2_dashboard")}"' in text
+
+
+def test_a_model_that_no_admin_shows_has_a_card_without_links(page):
+    EveryJob.objects.create()
+    text = page()
+    assert 'id="st2-jobs-everyjob-default"' in text and "/admin/jobs/everyjob/" not in text
+    queued()

@@ -1,0 +1,61 @@
+"""The command that shows what rows, queues and workers do."""
+
+import io
+import json
+import os
+import signal
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, connections
+
+from simpletask2_celery import figures
+from tests.support.fixtures import queued
+from tests.support.rows import DONE, ago, make
+
+
+def run(name, *arguments):
+    out = io.StringIO()
+    call_command(f"simpletask2_{name}", *arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "server"])
+def test_the_status_is_a_table_or_json():
+    make("default", 3)
+    make("default", 2, status=DONE, success=False, start_time=ago(9), done_time=ago(5))
+    lines = run("status").splitlines()
+    [line] = [line.split() for line in lines if line.startswith("jobs.job  ")]
+    assert line[1:6] == ["3", "0", "0", "2", "2"]
+    assert any(line.startswith("Broker: answers") for line in lines)
+    found = json.loads(run("status", "--json"))
+    [job] = [
+        m for m in found["models"] if (m["model"], m["using"]) == ("jobs.job", "default")
+    ]
+    assert (job["total"]["ready"], job["total"]["failed"]) == (3, 2)
+    queued()
+
+
+@pytest.mark.django_db(databases=["default", "server"])
+def test_ctrl_c_is_heard_while_sqlite_calls_python(monkeypatch):
+    def press():
+        os.kill(os.getpid(), signal.SIGINT)
+
+    reads = []
+
+    def read():
+        reads.append(1)
+        assert len(reads) == 1, "the watch goes on"
+        connection = connections["default"]
+        with pytest.raises(DatabaseError), connection.cursor() as cursor:
+            connection.connection.create_function("press", 0, press)
+            cursor.execute("SELECT press()")
+        return found
+
+    found = figures.read()
+    monkeypatch.setattr(figures, "read", read)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        call_command("simpletask2_status", "--watch", "0.1", stdout=io.StringIO())
+    assert ended.value.code == 130
+    assert signal.getsignal(signal.SIGINT) is before

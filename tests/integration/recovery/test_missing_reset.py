@@ -1,0 +1,53 @@
+"""A reset that is missing: one worker runs it."""
+
+import pytest
+from celery import current_app
+from django.core.management import call_command
+
+from simpletask2_celery import (
+    auto_reset,
+    last_reset,
+    missing_reset,
+    project_cache,
+)
+from tests.support.fixtures import queued
+from tests.support.project.jobs.models import Job
+
+BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
+
+
+pytestmark = BOTH
+
+
+def test_a_reset_needs_no_cache(monkeypatch, settings):
+    monkeypatch.setattr(project_cache, "_redis", lambda: 1 / 0)
+    Job.objects.bulk_create([Job()])
+    assert auto_reset.run()["jobs.job"] == 1
+    assert last_reset.age() is None and last_reset.ask(1)
+
+
+def test_of_many_workers_one_runs_it(monkeypatch):
+    ran = []
+    monkeypatch.setattr(auto_reset, "run", lambda: ran.append(1))
+    watches = [missing_reset.Watch() for _ in range(3)]
+    for watch in watches:
+        watch._since -= 60
+        watch._look()
+    assert ran == [1]
+
+
+def test_where_resets_are_not_wanted_nobody_watches(settings):
+    settings.DJANGO_SIMPLETASK2_DO_AUTO_RESET = False
+
+    class Sender:
+        app = current_app._get_current_object()
+
+    missing_reset._start(Sender)
+    assert missing_reset._watches == []
+
+
+def test_the_command_for_cron(capsys):
+    Job.objects.bulk_create([Job(), Job()])
+    call_command("simpletask2_auto_reset")
+    assert capsys.readouterr().out == "jobs.job: 2\n"
+    assert len(queued()) == 2 and last_reset.age() < 5

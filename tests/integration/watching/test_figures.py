@@ -1,0 +1,222 @@
+"""The figures of dashboard and status command: what they count, and that they come."""
+
+import datetime
+import socket
+import threading
+
+import pytest
+from celery import current_app
+from django.db import connections
+
+from simpletask2_celery import at_once, figures, limits
+from simpletask2_celery.limits import TookTooLong, limited
+from tests.support.clock import clock
+from tests.support.fixtures import queued
+from tests.support.project.jobs.models import ChannelJob, ChildJob, Job
+from tests.support.rows import DOING, DONE, READY, ago, make
+
+
+def of(model, using):
+    [found] = [one for one in figures.read([model]).models if one.using == using]
+    assert found.problem is None
+    return found
+
+
+def test_rows_are_counted_by_what_they_are(using):
+    make(using, 3, status=READY, add_time=ago(100))
+    make(using, 2, status=READY, add_time=ago(50), auto_reset_time=ago(1))
+    make(using, 1, status=DOING, start_time=ago(9), auto_reset_time=ago(-60))
+    make(using, 2, status=DOING, start_time=ago(9), auto_reset_time=ago(1))
+    make(using, 4, status=DONE, success=True, done_time=ago(9))
+    make(using, 1, status=DONE, success=False, done_time=ago(9))
+    total = of(Job, using).total
+    counts = (total.ready, total.doing, total.stale, total.done, total.failed)
+    assert counts == (5, 3, 2, 5, 1)
+    assert total.oldest_ready_seconds == pytest.approx(100, abs=5)
+
+
+def test_channels_are_told_apart_and_many_are_summed(using, monkeypatch):
+    monkeypatch.setattr(figures, "TOP", 2)
+    for topic, count in (("mail", 3), ("", 2), ("a", 1), ("b", 1)):
+        make(using, count, ChannelJob, {"topic": topic})
+    queued("mail")
+    found = of(ChannelJob, using)
+    counts = [(one.channel, one.ready) for one in found.channels]
+    assert counts == [("mail", 3), ("default", 2), (None, 2)]
+    assert found.total.ready == 7
+
+
+def test_heirs_are_counted_for_themselves(using):
+    make(using, 2, ChildJob)
+    make(using, 1)
+    assert of(Job, using).total.ready == 1
+    assert of(ChildJob, using).total.ready == 2
+
+
+def test_what_has_ended_is_in_its_minute(using):
+    end = ago(90)
+    make(using, 2, status=DONE, success=True, start_time=ago(95), done_time=end)
+    make(using, 1, status=DONE, success=False, start_time=ago(95), done_time=end)
+    make(using, 1, status=DONE, success=True, start_time=ago(7205), done_time=ago(7200))
+    make(using, 1, status=DONE, success=True, start_time=ago(90000), done_time=ago(90000))
+    found = of(Job, using)
+    assert sum(b.done for b in found.hour) == 3 and len(found.hour) == 60
+    assert sum(b.failed for b in found.hour) == 1
+    [bucket] = [b for b in found.hour if b.done]
+    assert bucket.start <= end < bucket.start + datetime.timedelta(minutes=1)
+    assert sum(b.done for b in found.day) == 4 and len(found.day) == 48
+    assert found.newest is None
+
+
+def test_percentiles_are_of_the_newest_runs(using):
+    for number in range(1, 21):
+        start = ago(100)
+        end = start + datetime.timedelta(seconds=number)
+        added = start - datetime.timedelta(seconds=2 * number)
+        values = {"add_time": added, "start_time": start, "done_time": end}
+        make(using, status=DONE, success=True, **values)
+    times = of(Job, using).times
+    assert times.rows == 20
+    assert (times.run_p50, times.run_p95) == (pytest.approx(10), pytest.approx(19))
+    assert (times.wait_p50, times.wait_p95) == (pytest.approx(20), pytest.approx(38))
+
+
+def test_a_large_table_is_estimated_and_its_newest_rows_stand_for_all(using, monkeypatch):
+    make(using, 30, status=DONE, success=True, start_time=ago(9), done_time=ago(5))
+    if connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute("ANALYZE jobs_job")
+    elif connections[using].vendor == "mysql":
+        with connections[using].cursor() as cursor:
+            cursor.execute("ANALYZE TABLE jobs_job")
+            cursor.fetchall()
+    monkeypatch.setattr(figures, "EXACT", 10)
+    monkeypatch.setattr(figures, "NEWEST", 20)
+    found = of(Job, using)
+    assert found.total.is_estimate and found.total.failed is None
+    assert found.total.done == pytest.approx(30, abs=5)
+    assert found.newest == 20 and sum(b.done for b in found.hour) == 20
+
+
+def test_a_read_that_takes_too_long_is_stopped(using):
+    slow = {
+        "postgresql": "SELECT pg_sleep(5)",
+        "mysql": "SELECT SLEEP(5) FROM jobs_job",
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) "
+        "SELECT count(*) FROM n",
+    }
+    make(using)
+    began = clock()
+    if connections[using].vendor == "mysql":
+        pytest.skip("MariaDB's SLEEP() ends early without an error")
+    with pytest.raises(TookTooLong), limited(using, 0.1):
+        with connections[using].cursor() as cursor:
+            cursor.execute(slow[connections[using].vendor])
+    assert clock() - began < 2
+    assert Job.objects.using(using).count() == 1  # the connection is as it was
+
+
+def test_a_table_that_takes_too_long_is_said_and_the_others_come(using, monkeypatch):
+    make(using)
+    monkeypatch.setattr(figures, "ALL", -1)
+    [found] = [one for one in figures.read([Job]).models if one.using == using]
+    assert found.problem == "took too long" and found.total is None
+
+
+def test_what_takes_too_long_does_not_take_the_next_ones_along(using, monkeypatch):
+    def slow(found):
+        raise TookTooLong
+
+    make(using, status=DONE, success=True, start_time=ago(9), done_time=ago(5))
+    monkeypatch.setattr(figures, "_read_open", slow)
+    [found] = [one for one in figures.read([Job]).models if one.using == using]
+    assert found.problem == "took too long" and found.total is None
+    assert found.times.rows == sum(one.done for one in found.hour) == 1
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "server"])
+def test_a_silent_database_holds_nothing_up(silent, monkeypatch):
+    make("default")
+    address = {"HOST": "127.0.0.1", "PORT": silent}
+    there = {**connections.settings["server"], **address}
+    monkeypatch.setitem(connections.settings, "server", there)
+    kept = connections["server"]
+    try:
+        for most in (figures.ALL + figures.LIMIT, 0):  # then nobody waits for it again
+            del connections["server"]  # this thread is not connected to it
+            began = clock()
+            found = {one.using: one for one in figures.read([Job]).models}
+            assert clock() - began < most + figures.PING + 1
+            assert found["server"].problem == "does not answer"
+            assert found["default"].total.ready == 1
+    finally:
+        connections["server"] = kept
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "server"])
+def test_a_database_is_not_taken_for_another_that_hangs_under_its_name(monkeypatch):
+    over = threading.Event()
+    hangs = threading.Thread(target=over.wait)  # a broker's, say, and the alias is "broker"
+    hangs.start()
+    monkeypatch.setitem(at_once._hung, "server", hangs)
+    try:
+        assert of(Job, "server").total is not None
+    finally:
+        over.set()
+        hangs.join()
+
+
+@pytest.mark.django_db(databases=["default", "server"])
+def test_without_history_only_the_counts_are_read():
+    found = figures.read([Job], history=False).models[0]
+    assert found.total is not None and found.hour is found.day is found.times is None
+
+
+def test_a_moment_is_in_the_span_that_it_begins(using):
+    begin = ago(3000).replace(second=0, microsecond=0)
+    ends = {begin + datetime.timedelta(minutes=n): n for n in range(40)}
+    for end, count in ends.items():
+        last = end + datetime.timedelta(microseconds=59_999_000)
+        values = {"status": DONE, "start_time": end, "success": count % 2 == 0}
+        make(using, 1, done_time=end, **values)
+        make(using, 1, done_time=last, **values)
+    found = {bucket.start: bucket for bucket in of(Job, using).hour}
+    assert all(found[end].done == 2 for end in ends)
+    assert all(found[end].failed == (n % 2) * 2 for end, n in ends.items())
+
+
+def test_a_channel_that_is_no_column_is_not_called_default(using, monkeypatch):
+    monkeypatch.setattr(Job, "channel_field", "what_it_is", raising=False)
+    make(using, 2)
+    [counts] = of(Job, using).channels
+    assert (counts.channel, counts.ready) == (None, 2)
+
+
+@pytest.mark.django_db(databases=["default", "server"])
+@pytest.mark.parametrize("how", ["refuses", "is silent"])
+def test_a_broker_that_is_down_is_said_in_time(how):
+    with socket.socket() as silent, pytest.MonkeyPatch.context() as patch:
+        silent.bind(("127.0.0.1", 0))
+        if how == "is silent":
+            silent.listen()
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        patch.setattr(current_app.conf, "broker_write_url", url)
+        began = clock()
+        found = figures.read([])
+        assert clock() - began < figures.BROKER + 1
+        assert found.broker and found.workers is None
+        for thread in list(at_once._hung.values()):
+            thread.join(10)
+
+
+@pytest.mark.django_db(databases=["default", "server"])
+def test_the_queues_are_those_of_the_channels_that_have_rows(transactional_db):
+    ChannelJob.objects.create(topic="mail")
+    found = figures.read([ChannelJob])
+    assert found.queues == {"default": 0, "mail": 1}
+    assert found.broker is None and found.workers == []
+    queued("mail")
+
+
+def test_limits_know_the_databases_of_the_tests(using):
+    assert connections[using].vendor in limits._LIMITS

@@ -1,0 +1,66 @@
+"""Health and missing resets: what a probe sees, and what a worker does about it."""
+
+import datetime
+import time
+
+import pytest
+from django.utils import timezone
+
+from simpletask2_celery import (
+    auto_reset,
+    health,
+    last_reset,
+    project_cache,
+)
+from tests.support.project.jobs.models import Job
+
+BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
+pytestmark = BOTH
+
+
+def findings():
+    return {finding.name: finding for finding in health.check(timeout=0.5)}
+
+
+def test_nothing_runs():
+    found = findings()
+    assert {name: one.ok for name, one in found.items()} == {
+        "database default": True,
+        "database server": True,
+        "broker": True,
+        "workers": False,
+        "oldest READY row": True,
+        "rows past their lease": True,
+        "last auto-reset": False,
+    }
+    assert found["oldest READY row"].value is None
+
+
+def test_rows_that_wait_and_rows_past_their_lease():
+    over = timezone.now() - datetime.timedelta(seconds=90)
+    Job.objects.bulk_create([Job(), Job(status=20, auto_reset_time=over)])
+    Job.objects.using("server").bulk_create([Job(status=20, auto_reset_time=over)])
+    Job.objects.filter(status=10).update(add_time=over)
+    found = findings()
+    assert 90 <= found["oldest READY row"].value < 100
+    assert found["rows past their lease"].value == 2
+
+
+def test_a_reset_that_has_not_run_for_three_intervals(monkeypatch):
+    auto_reset.run()
+    assert findings()["last auto-reset"].ok
+    later = time.time() + 40
+    monkeypatch.setattr(time, "time", lambda: later)
+    found = findings()["last auto-reset"]
+    assert not found.ok and 40 <= found.value < 45 and found.text.endswith(" s ago")
+
+
+def test_without_a_redis_cache_djangos_own_serves(settings):
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    }
+    assert last_reset.age() is None and not project_cache.is_shared()
+    assert findings()["last auto-reset"].ok  # nobody can know
+    auto_reset.run()
+    assert last_reset.age() < 5
+    assert last_reset.ask(60) and not last_reset.ask(60)

@@ -1,0 +1,40 @@
+"""The words of the pages: links lead somewhere, nothing that there is goes unsaid."""
+
+import pytest
+
+from simpletask2_celery import exceptions
+from tests.pages import reference
+from tests.support import pages
+from tests.support.fixtures import ROOT
+from tests.support.pages import PAGES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page):
+    for link in pages.links(page):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name} has a link to {link}"
+        if anchor:
+            assert anchor in pages.anchors(target), f"{page.name} has a link to {link}"
+
+
+def test_every_page_is_on_the_map():
+    index = ROOT / "docs/index.md"
+    linked = {
+        (index.parent / link.partition("#")[0]).resolve() for link in pages.links(index)
+    }
+    assert {page for page in PAGES if page.parent == index.parent} - {index} <= linked
+
+
+def test_every_code_has_its_line():
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    for code in exceptions.MESSAGES:
+        assert f"\n| {code} | " in page
+
+
+def test_the_reference_is_what_the_docstrings_say():
+    written = (ROOT / "docs/reference.md").read_text()
+    assert written == reference.text(), "run: python -m tests.pages.reference"

@@ -1,0 +1,122 @@
+"""What the tests' handlers do. A test adds more to this module while it runs."""
+
+import base64
+import os
+import time
+from pathlib import Path
+
+
+def mark(what, row):
+    """Return the path of a file by which a handler and a test tell each other something."""
+    name = f"{what}-{row._state.db}-{row.get_task_info()}"
+    return Path(os.environ["TEST_FOLDER"], name)
+
+
+def nothing(row, payload):
+    return None
+
+
+def fail(row, payload):
+    raise ValueError("as told")
+
+
+def write_ledger(row, payload):
+    from .models import Ledger
+
+    Ledger.objects.using(row._state.db).create(
+        job=row.get_task_info(), process=str(os.getpid())
+    )
+
+
+def slow(row, payload):
+    write_ledger(row, payload)
+    time.sleep(0.05)
+
+
+def die_once(row, payload):
+    """Take the worker's child down, the first time."""
+    died = mark("died", row)
+    if not died.exists():
+        died.touch()
+        os.kill(os.getpid(), 9)
+    write_ledger(row, payload)
+
+
+def held(row, payload):
+    """Say that the run is under way, and go on only when told to."""
+    mark("running", row).touch()
+    end = time.monotonic() + 60
+    while not mark("go-on", row).exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def held_and_saves(row, payload):
+    held(row, payload)
+    row.note = "written by a run that lost its claim"
+    row.save()
+
+
+def proxied(row, payload):
+    row.note += "|".join(str(payload.get(k)) for k in ("step", "proxied_status")) + ";"
+    if payload["step"] == 1:
+        return {"proxy": {"method": "GET", "url": row.url}}
+
+
+def always_proxied(row, payload):
+    """Ask for a request after each step, the last one too."""
+    return {"proxy": {"method": "GET", "url": row.url, "auth": ("user", "s3cret")}}
+
+
+def slow_second(row, payload):
+    time.sleep(1)
+
+
+def proxied_dict(row, payload):
+    """As a handler of the original has to: old servers ask each answer for its proxy."""
+    brought = (
+        payload.get("proxied_content")
+        and base64.decodebytes(payload["proxied_content"].encode()).decode()
+    )
+    row.note += f"{payload['step']}:{brought or payload.get('proxied_error') or ''};"
+    if payload["step"] == 1:
+        return {"proxy": {"method": "GET", "url": row.url}}
+    return {}
+
+
+def die(row, payload):
+    """Take the worker's child down, each time."""
+    write_ledger(row, payload)
+    os.kill(os.getpid(), 9)
+
+
+def die_with_all(row, payload):
+    """Take the whole worker down, each time."""
+    write_ledger(row, payload)
+    os.killpg(os.getpgid(os.getppid()), 9)
+
+
+def hold_the_worker(row, payload):
+    """Keep the worker's child for as long as a test takes."""
+    time.sleep(60)
+
+
+def three_seconds(row, payload):
+    write_ledger(row, payload)
+    time.sleep(3)
+
+
+def hang(row, payload):
+    """Hear no soft time limit."""
+    write_ledger(row, payload)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            time.sleep(1)
+        except Exception:
+            pass
+
+
+def every(row):
+    """Return other values than a row has; a test replaces it."""
+    return {}

@@ -1,0 +1,158 @@
+"""System checks: what is wrong, named, with an id and a hint."""
+
+import re
+from pathlib import Path
+
+import pytest
+from celery import current_app
+from django.conf import settings as django_settings
+from django.core import checks as django_checks
+from django.test import override_settings
+
+from simpletask2_celery import checks
+from simpletask2_celery.conf import all_settings, conf
+from tests.support.fixtures import ROOT
+from tests.support.project.jobs.models import Job, Steps
+
+
+def ids(found):
+    assert all(message.hint for message in found)
+    return [message.id for message in found]
+
+
+def test_final_step_without_its_handler(monkeypatch):
+    monkeypatch.setattr(Steps, "final_step", 6)
+    found = checks.handlers()
+    assert ids(found) == ["simpletask2_celery.E001"] * 2
+    assert "do_task_main_step5" in found[0].msg
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("QUEUE_TEMPLATE", 3),
+        ("QUEUE_TEMPLATE", "without placeholder"),
+        ("QUEUE_TEMPLATE", "{unknown}"),
+        ("PROXY_TIMEOUT", "30"),
+        ("PROXY_TIMEOUT", float("inf")),
+        ("PROXY_MAX_SIZE", 1.5),
+        ("PROXY_MAX_SIZE", True),
+        ("PROXY_ALLOWED_SCHEMES", "https"),
+        ("PROXY_ALLOWED_SCHEMES", ["https", "ftp"]),
+        ("PROXY_ALLOWED_SCHEMES", ["HTTPS://"]),
+        ("PROXY_ALLOWED_HOSTS", "example.com"),
+        ("PROXY_ALLOWED_HOSTS", [1]),
+        ("PROXY_ALLOWED_HOSTS", None),
+        ("PROXY_REFUSE_PRIVATE", 1),
+        ("DO_AUTO_RESET", 1),
+        ("AUTO_RESET_INTERVAL", 0),
+        ("REDIS_NAME", None),
+        ("TASK_LOCK_NAME_TEMPLATE", 4),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_named(settings, name, value):
+    setattr(settings, f"DJANGO_SIMPLETASK2_{name}", value)
+    [found] = checks.types()
+    assert found.id == "simpletask2_celery.E002"
+    assert f"DJANGO_SIMPLETASK2_{name} takes" in found.msg
+    with pytest.raises(Exception, match=f"DJANGO_SIMPLETASK2_{name} takes"):
+        getattr(conf, name.lower())
+
+
+def test_a_setting_is_read_once_and_again_where_a_test_overrides_it(settings, monkeypatch):
+    assert conf.heartbeat == 0
+    settings.DJANGO_SIMPLETASK2_HEARTBEAT = 100
+    assert conf.heartbeat == 100
+    with override_settings(DJANGO_SIMPLETASK2_HEARTBEAT=7.5):
+        assert conf.heartbeat == 7.5
+    assert conf.heartbeat == 100
+    monkeypatch.setattr("simpletask2_celery.conf.settings", object())
+    assert conf.heartbeat == 100
+
+
+def test_every_setting_is_in_the_readme():
+    text = (ROOT / "README.md").read_text()
+    for setting in all_settings():
+        assert f"`{setting.name.removeprefix('DJANGO_SIMPLETASK2_')}`" in text
+
+
+def test_a_lease_longer_than_the_visibility_timeout(monkeypatch):
+    monkeypatch.setattr(Job, "do_task_timeout", 7200)
+    if django_settings.CELERY_BROKER_URL.startswith("redis"):
+        found = checks.visibility_timeout()
+        assert "simpletask2_celery.W003" in ids(found)
+        assert "7200" in found[0].msg and "3600" in found[0].msg
+    else:
+        assert checks.visibility_timeout() == []
+
+
+def test_a_heartbeat_that_comes_too_late(settings, monkeypatch):
+    settings.DJANGO_SIMPLETASK2_HEARTBEAT = 100
+    assert checks.heartbeat() == []
+    monkeypatch.setattr(Steps, "do_task_timeout", 150)
+    [found] = checks.heartbeat()
+    assert ids([found]) == ["simpletask2_celery.W007"] and "Steps" in found.msg
+    settings.DJANGO_SIMPLETASK2_HEARTBEAT = 0
+    assert checks.heartbeat() == []
+
+
+def test_the_key_of_the_api(settings):
+    settings.DJANGO_SIMPLETASK2_ACLKEY = "a long value of its own"
+    assert checks.aclkey() == []
+    settings.DJANGO_SIMPLETASK2_ACLKEY = settings.SECRET_KEY
+    assert ids(checks.aclkey()) == ["simpletask2_celery.W004"]
+    del settings.DJANGO_SIMPLETASK2_ACLKEY
+    [found] = checks.aclkey()
+    assert settings.SECRET_KEY not in found.msg.replace("DJANGO_SIMPLETASK2", "")
+
+
+def test_no_policy_for_proxy_requests(settings):
+    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_SCHEMES = ["https"]
+    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = ["*", "example.com"]
+    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = ["example.com"]
+    assert checks.proxy_policy() == []
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = []
+    settings.DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = True
+    assert checks.proxy_policy() == []
+    settings.DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = "of the wrong type: E002"
+    assert checks.proxy_policy() == []
+
+
+@pytest.mark.parametrize(
+    ("accepted", "expected"),
+    [
+        (["json"], []),
+        ({"application/json"}, []),
+        (["json", "pickle"], ["simpletask2_celery.W006"]),
+        (["application/x-yaml"], ["simpletask2_celery.W006"]),
+        ([], ["simpletask2_celery.W006"]),
+    ],
+)
+def test_an_app_that_accepts_more_than_json(accepted, expected):
+    before = current_app.conf.accept_content
+    current_app.conf.accept_content = accepted
+    try:
+        assert ids(checks.accepted_content()) == expected
+    finally:
+        current_app.conf.accept_content = before
+
+
+def test_the_ids_of_the_checks_are_unique():
+    source = Path(checks.__file__).read_text()
+    used = re.findall(r'id="(simpletask2_celery\.\w+)"', source)
+    assert sorted(used) == sorted(set(used))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PUBLISH_TO", "both"), ("LEGACY_CHANNELS", ["default"])]
+)
+def test_lists_need_a_redis_cache(settings, name, value):
+    setattr(settings, f"DJANGO_SIMPLETASK2_{name}", value)
+    assert checks.redis_cache() == []
+    settings.DJANGO_SIMPLETASK2_REDIS_NAME = "nowhere"
+    [found] = checks.redis_cache()
+    assert found.id == "simpletask2_celery.E003" and found.hint
+    assert isinstance(found, django_checks.Error)

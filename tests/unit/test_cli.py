@@ -1,0 +1,49 @@
+"""The command's own words: what it shows, and what it refuses."""
+
+import pytest
+from click.testing import CliRunner
+
+from simpletask2_celery.cli import main
+
+
+def run(*words):
+    result = CliRunner().invoke(main, ["-A", "tests.support.project", *map(str, words)])
+    return result.exit_code, result.output
+
+
+def test_show_config_masks_what_is_secret(tmp_path):
+    path = tmp_path / "config.yml"
+    path.write_text("redis: redis://u:secret@h/1?decode_responses=True\naclkey: secret\n")
+    code, shown = run("-c", path, "--channels", "a,b", "-t", "7", "show-config")
+    assert code == 0 and "secret" not in shown
+    assert "broker_url: redis://u:**@h/1" in shown
+    assert "worker_concurrency: 7\nworker_pool: threads" in shown
+    assert shown.count("\n- ") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        (["-c", "none.yml", "start"], 1, "none.yml cannot be read"),
+        (["--loglevel", "loud", "start"], 2, "loglevel must be one of"),
+        (["-t", "0", "start"], 2, "threads must be a whole number above 0"),
+        (["-r", "http://:secret@h", "start"], 2, "redis must begin with redis://"),
+        (
+            ["--workspace", "/nowhere", "start"],
+            1,
+            "/nowhere/simpletask2-",
+        ),
+        (["--pidfile", "/nowhere/p", "start"], 1, "/nowhere/p cannot be written"),
+        (["-A", "tests.nothing", "start"], 2, "No Celery app at -A tests.nothing"),
+        (["dance"], 2, "No such command 'dance'"),
+    ],
+)
+def test_a_call_that_is_refused(words, code, error):
+    found, said = run(*words)
+    assert found == code and error in said and "secret" not in said
+    assert "Traceback" not in said
+
+
+def test_the_app_is_asked_for():
+    result = CliRunner().invoke(main, ["start"])
+    assert result.exit_code == 2 and "-A proj" in result.output

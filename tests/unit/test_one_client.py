@@ -1,0 +1,12 @@
+"""The step that keeps one client, on a channel that has none."""
+
+from types import SimpleNamespace
+
+from simpletask2_celery import one_client
+
+
+def test_a_channel_without_such_clients_is_left_as_it_is():
+    channel = SimpleNamespace()
+    parent = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
+    one_client.OneClient(parent).start(parent)
+    assert vars(channel) == {}

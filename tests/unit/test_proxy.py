@@ -1,0 +1,50 @@
+"""Requests that cannot be made: a proxied_error that names what is wrong."""
+
+import pytest
+
+from simpletask2_celery import proxy
+
+
+def get(url, **more):
+    return proxy.fetch("jobs.steps:1", {"method": "GET", "url": url, **more})
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ("GET http://…", "must be a dict, not str"),
+        (["GET"], "must be a dict, not list"),
+        (7, "must be a dict, not int"),
+        ({"url": "http://127.0.0.1"}, "needs method"),
+        ({"method": "GET"}, "needs url"),
+        ({}, "needs method and url"),
+        ({"method": "GET", "url": "http://x", "timout": 3}, "did you mean 'timeout'"),
+        ({"method": "GET", "url": "http://x", 5: 3}, "no keyword 5"),
+        ({"method": "GET", "url": "nothing"}, "nothing"),
+        ({"method": "GET", "url": None}, "failed"),
+        ({"method": "GET", "url": "http://127.0.0.1:1/"}, "http://127.0.0.1:1/"),
+        ({"method": "GET", "url": "http://127.0.0.1:1", "timeout": "x"}, "failed"),
+        ({"method": "GET", "url": "http://[::1"}, "failed"),
+        ({"method": "GET", "url": "ftp://127.0.0.1/"}, "failed"),
+        ({"method": 3, "url": "http://127.0.0.1:1/"}, "failed"),
+    ],
+)
+def test_a_bad_request_is_a_proxied_error(request_, says):
+    answer = proxy.fetch("jobs.steps:1", request_)
+    assert says in answer["proxied_error"]
+    assert "jobs.steps:1" in answer["proxied_error"]
+    assert answer["proxied_content"] is answer["proxied_status"] is None
+
+
+def test_no_secret_is_shown():
+    answer = get(
+        "http://user:pass-word@127.0.0.1:1/path?token=query-secret",
+        headers={"Authorization": "header-secret"},
+        auth=("u", "auth-secret"),
+        params={"p": "params-secret"},
+    )
+    text = answer["proxied_error"]
+    assert "127.0.0.1:1/path" in text
+    for secret in ("pass-word", "query-secret", "header-secret", "auth-secret"):
+        assert secret not in text
+    assert "params-secret" not in text

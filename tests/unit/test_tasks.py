@@ -1,0 +1,17 @@
+"""The two Celery tasks, and beat's entry for one of them."""
+
+from celery import current_app
+
+from simpletask2_celery import only_json, prebuilt
+
+
+def test_both_tasks_have_the_strategy():
+    for name in (prebuilt.DO_TASK, "simpletask2_celery.do_auto_reset"):
+        assert current_app.tasks[name].Strategy == only_json.NAME
+
+
+def test_beat_has_the_entry():
+    entry = current_app.conf.beat_schedule["simpletask2-auto-reset"]
+    assert entry["task"] == "simpletask2_celery.do_auto_reset"
+    assert entry["schedule"] == 1.0
+    assert entry["options"]["expires"] < 1.0
