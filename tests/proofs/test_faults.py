@@ -9,7 +9,6 @@ from tests.proofs.faults.scenarios import FAULTS
 
 LIMIT = 600  # seconds for all of them; it takes less than 300
 
-#: One process starts the lanes, and has all tests that wait for them.
 
 class Results:
     """What the lanes have said; a test waits for its own fault."""
@@ -22,7 +21,7 @@ class Results:
 
     def run(self, faults):
         try:
-            plan.run(plan.short(faults), plan.ROWS["short"], lanes=3, report=self.take)
+            plan.run(plan.short(faults), plan.ROWS["short"], plan.LANES, self.take)
         finally:
             with self.changed:
                 self.ended = True

@@ -16,7 +16,7 @@ def arguments():
     parser.add_argument("--long", action="store_true", help="every fault on every pair")
     parser.add_argument("--write", action="store_true", help="into docs/reliability.md")
     parser.add_argument("--only", nargs="+", choices=FAULTS, metavar="FAULT")
-    parser.add_argument("--lanes", type=int, default=3, help="pairs at a time")
+    parser.add_argument("--lanes", type=int, default=plan.LANES, help="at a time")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
 """One pair of a broker and a database, and faults one after the other on it.
 
-``python -m tests.proofs.faults.lane BROKER DATABASE FOLDER ROWS FAULT…`` says a line of
-JSON about the versions, and one about each fault.
+``python -m tests.proofs.faults.lane BROKER DATABASE FOLDER ROWS`` says a line of JSON
+about the versions, and one about each fault whose name it reads.
 """
 
 import json
@@ -18,7 +18,7 @@ LEASE = 4
 LIMIT = 400  # seconds of one fault, whatever hangs
 
 
-def main(broker, database, folder, rows, *faults):
+def main(broker, database, folder, rows):
     from tests.proofs.faults.servers import BROKERS, DATABASES
 
     with ExitStack() as stack:
@@ -28,7 +28,7 @@ def main(broker, database, folder, rows, *faults):
             stack.callback(servers[-1].stop)
         set_up(folder, *servers)
         say(versions=[servers[0].version(), database_version()])
-        for name in faults:
+        for name in map(str.strip, sys.stdin):
             say(fault=name, **run(name, servers, folder, int(rows)))
 
 

@@ -1,4 +1,4 @@
-"""Which fault meets which pair, and the lanes, one a pair, that run them."""
+"""Which fault meets which pair, and the lanes that run them."""
 
 import json
 import os
@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from tests.proofs.faults.scenarios import FAULTS
@@ -16,6 +16,8 @@ from tests.proofs.faults.servers import BROKERS, DATABASES
 ROOT = Path(__file__).parents[3]
 IN_CI = {"valkey", "postgresql", "sqlite"}
 ROWS = {"short": 40, "long": 80}
+#: How many at a time: a lane waits for leases and servers most of its time.
+LANES = 6
 #: A save waits 1.5 s for a broker at most; the rest is for a machine that is busy.
 LONGEST_SAVE = 3.0
 
@@ -62,53 +64,70 @@ def long(faults=None):
 
 
 def run(plan, rows, lanes, report):
-    """Run the plan, ``lanes`` pairs at a time; ``report`` gets each result."""
+    """Run the plan in so many lanes at a time; ``report`` gets each result.
+
+    Lanes of one pair take its faults from one iterator: who is free has the next.
+    """
+    each = max(1, lanes // len(plan))
+    jobs = [(pair, iter(faults)) for pair, faults in plan.items()] * each
     with ThreadPoolExecutor(lanes) as pool:
-        for done in [pool.submit(run_pair, *item, rows, report) for item in plan.items()]:
+        for done in [pool.submit(run_lane, *job, rows, report) for job in jobs]:
             done.result()
 
 
-def run_pair(pair, faults, rows, report):
-    """Run the faults of a pair; a lane that ends early is started again without one."""
-    left = list(faults)
-    while left:
-        for result in lane(pair, left, rows):
-            left.remove(result["fault"])
-            report(result)
-        if left:
-            broken = {"fault": left.pop(0), "broken": "the lane ended in it"}
+def run_lane(pair, left, rows, report):
+    """Run the faults that are left; a lane that ends in one is started again."""
+    lane = None
+    for fault in left:
+        lane = lane or Lane(pair, rows)
+        if said := lane.run(fault):
+            report(said)
+        else:
+            broken = {"fault": fault, "broken": "the lane ended in it"}
             report(judged({"pair": pair, **broken}))
+            lane.end()
+            lane = None
+    if lane:
+        lane.end()
 
 
-def lane(pair, faults, rows):
-    """Yield the results of one lane's process."""
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    command = [
-        sys.executable,
-        "-m",
-        "tests.proofs.faults.lane",
-        *pair,
-        folder,
-        rows,
-        *faults,
-    ]
-    failed = False
-    with subprocess.Popen(
-        list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
-        versions = []
-        for line in process.stdout:
+class Lane:
+    """A process that has a pair's servers, and runs faults on them one by one."""
+
+    def __init__(self, pair, rows):
+        self.pair, self.versions, self.failed = pair, [], False
+        self.folder = Path(tempfile.mkdtemp(prefix="faults-"))
+        command = [sys.executable, "-m", "tests.proofs.faults.lane", *pair]
+        self.process = subprocess.Popen(
+            [*command, str(self.folder), str(rows)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, fault):
+        """Return the fault's result, or None if the process has ended instead."""
+        with suppress(BrokenPipeError):
+            print(fault, file=self.process.stdin, flush=True)
+        for line in self.process.stdout:
             said = json.loads(line)
-            versions = said.get("versions", versions)
+            self.versions = said.get("versions", self.versions)
             if "fault" in said:
-                result = judged({"pair": pair, "versions": versions, **said})
-                failed = failed or not result["held"]
-                yield result
-    if failed or process.returncode:
-        print(f"What the processes said is in {folder}", file=sys.stderr)
-    else:
-        time.sleep(0.1)
-        shutil.rmtree(folder, ignore_errors=True)
+                result = judged({"pair": self.pair, "versions": self.versions, **said})
+                self.failed = self.failed or not result["held"]
+                return result
+        return None
+
+    def end(self):
+        """Let the process stop its servers; keep its folder only if something failed."""
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        if self.process.wait() or self.failed:
+            print(f"What the processes said is in {self.folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def judged(result):

@@ -3,15 +3,15 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, connections
 
-ROOT = Path(__file__).parents[3]
+from tests.proofs.faults.processes import Fork, fresh
+
 PATIENCE = 90  # seconds that the last row may take once the app has ended
 DOING, DONE = 20, 30
 
@@ -68,7 +68,9 @@ class Rig:
                 "DJANGO_SETTINGS_MODULE": "tests.proofs.faults.wrong_clock",
                 "FAULTS_CLOCK": str(clock),
             }
-        return self._celery("worker", "-c", "2", "-n", name, "-l", "INFO", **more)
+        # Workers that greet each other start a second later; no row depends on it.
+        alone = ["--without-mingle", "--without-gossip"]
+        return self._celery("worker", "-c", "2", "-n", name, "-l", "INFO", *alone, **more)
 
     def beat(self):
         schedule = str(self.folder / f"schedule-{len(self.processes)}")
@@ -85,16 +87,9 @@ class Rig:
         return self._run(role, *command, **environment)
 
     def _run(self, role, module, *arguments, **environment):
-        path = self.folder / f"{len(self.processes)}-{role}.log"
-        with path.open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                cwd=ROOT,
-                env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        log = self.folder / f"{len(self.processes)}-{role}.log"
+        start = fresh if environment else Fork
+        process = start(log, module, *arguments, **environment)
         process.role, process.replaced = role, False
         process.arguments, process.environment = (role, module, *arguments), environment
         self.processes.append(process)
@@ -105,8 +100,7 @@ class Rig:
 
     def kill(self, process):
         """SIGKILL the process and all its children; the scenario replaces it."""
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        self._end(process)
         process.replaced = True
 
     def again(self, process):
@@ -125,11 +119,13 @@ class Rig:
 
     def stop(self):
         for process in self.processes:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            process.wait()
+            self._end(process)
+
+    def _end(self, process):
+        process.send_signal(signal.SIGKILL)  # which may not have made its group yet
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     # -- what goes on ----------------------------------------------------------------
 
