@@ -6,30 +6,7 @@ import sys
 import pytest
 
 from tests.support.fixtures import ROOT, environ
-
-SEED = """\
-redis: "redis://:xxx@xxx:6379/0?decode_responses=True"
-channels: default
-server: https://localhost:80000/django-simpletask2/
-aclkey: xxxx
-task-pull-engine: redis
-threads: 1
-idle-sleep: 5
-error-sleep: 5
-auto-reset-task-interval: 60
-do-auto-reset-task: true
-"""
-
-
-@pytest.fixture
-def file(tmp_path):
-    def write(content):
-        path = tmp_path / "config.yml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
+from tests.support.yaml_file import SEED
 
 PROJECT = """
 import sys

@@ -11,19 +11,7 @@ from simpletask2_celery.cli import main
 from tests.support import originals
 
 
-@pytest.fixture
-def file(tmp_path):
-    def write(content):
-        path = tmp_path / "config.yml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 def test_every_key_of_the_old_server_is_known(file):
-    from tests.support import originals
-
     program = "import django_simpletask2_server as s, json;" + (
         "print(json.dumps(s.DjangoSimpleTask2Server().get_default_config()"
         " | s.DjangoSimpleTask2Server.default_config, default=int))"

@@ -8,29 +8,7 @@ from kombu import Connection
 
 from simpletask2_celery import config_file
 from simpletask2_celery.config_file import ConfigFileError
-
-SEED = """\
-redis: "redis://:xxx@xxx:6379/0?decode_responses=True"
-channels: default
-server: https://localhost:80000/django-simpletask2/
-aclkey: xxxx
-task-pull-engine: redis
-threads: 1
-idle-sleep: 5
-error-sleep: 5
-auto-reset-task-interval: 60
-do-auto-reset-task: true
-"""
-
-
-@pytest.fixture
-def file(tmp_path):
-    def write(content):
-        path = tmp_path / "config.yml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
+from tests.support.yaml_file import SEED
 
 
 def test_the_file_of_the_originals_document(file, settings):
