@@ -22,7 +22,7 @@ CHANNELS = [None, "mail", "a", "routed"]
 
 
 @pytest.fixture(autouse=True)
-def fresh(request):
+def fresh():
     """No failure, no remembered timeout and no message of an earlier test."""
     from simpletask2_celery import clock, runtime_timeouts
 
