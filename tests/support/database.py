@@ -17,7 +17,7 @@ def server(url):
         pymysql.version_info = (2, 2, 1, "final", 0)  # what Django asks of mysqlclient
         pymysql.install_as_MySQLdb()
     name = parts.path.strip("/")
-    options = {"options": "-c synchronous_commit=off"}  # no test cuts the power
+    options = {}
     if mysql:  # without TLS: PyMySQL reads all certificates anew for each connection
         options = {"isolation_level": "read committed", "ssl_disabled": True}
     if "CHILD_POOL" in os.environ:
