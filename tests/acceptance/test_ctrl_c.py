@@ -1,6 +1,5 @@
 """Ctrl-C on the commands: nothing is half done."""
 
-import datetime
 import os
 import pty
 import re
@@ -11,38 +10,16 @@ import time
 
 import pytest
 from django.db import connections, transaction
-from django.utils import timezone
 
 from simpletask2_celery import state
 from tests.support.fixtures import ROOT, environ, queued, wait_until
 from tests.support.project.jobs.models import EveryJob, Job
-from tests.support.rows import make
+from tests.support.rows import done_jobs, ids_of, make, statuses
 
 READY, DONE = 10, 30
 
 
-LONG_AGO = datetime.timedelta(days=60)
-
-
 MANY = 2 * state.PAGE + 100
-
-
-def old(**values):
-    values = {"status": DONE, "success": True, **values}
-    return {"done_time": timezone.now() - LONG_AGO, **values}
-
-
-def done_jobs(using, count, **values):
-    rows = [Job(**old(**values)) for _ in range(count)]
-    return Job.objects.using(using).bulk_create(rows)
-
-
-def ids_of(messages):
-    return sorted(kwargs["id"] for kwargs in messages)
-
-
-def statuses(using):
-    return [*Job.objects.using(using).order_by("pk").values_list("status", flat=True)]
 
 
 @pytest.fixture

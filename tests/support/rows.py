@@ -56,6 +56,27 @@ def overdue(using, row):
     at(using, row, -1)
 
 
+LONG_AGO = datetime.timedelta(days=60)
+
+
+def old(**values):
+    values = {"status": DONE, "success": True, **values}
+    return {"done_time": timezone.now() - LONG_AGO, **values}
+
+
+def done_jobs(using, count, **values):
+    rows = [Job(**old(**values)) for _ in range(count)]
+    return Job.objects.using(using).bulk_create(rows)
+
+
+def ids_of(messages):
+    return sorted(kwargs["id"] for kwargs in messages)
+
+
+def statuses(using):
+    return [*Job.objects.using(using).order_by("pk").values_list("status", flat=True)]
+
+
 #: Values of each field of EveryJob, and others to write over them.
 BEFORE = {
     "data": {"a": [1, None, "é"]},

@@ -13,9 +13,9 @@ from simpletask2_celery import publisher, state
 from simpletask2_celery.management.commands import simpletask2_prune
 from tests.support.fixtures import queued, wait_until
 from tests.support.project.jobs.models import ChildJob, EveryJob, Job, PairJob, UuidJob
+from tests.support.rows import done_jobs, ids_of, old, statuses
 
 READY, DOING, DONE = state.READY, state.DOING, state.DONE
-LONG_AGO = datetime.timedelta(days=60)
 
 
 def run(name, *words):
@@ -27,24 +27,6 @@ def run(name, *words):
 
 def of(using):
     return "--database", using
-
-
-def old(**values):
-    values = {"status": DONE, "success": True, **values}
-    return {"done_time": timezone.now() - LONG_AGO, **values}
-
-
-def done_jobs(using, count, **values):
-    rows = [Job(**old(**values)) for _ in range(count)]
-    return Job.objects.using(using).bulk_create(rows)
-
-
-def ids_of(messages):
-    return sorted(kwargs["id"] for kwargs in messages)
-
-
-def statuses(using):
-    return [*Job.objects.using(using).order_by("pk").values_list("status", flat=True)]
 
 
 # -- which rows ------------------------------------------------------------------------
