@@ -165,7 +165,7 @@ class _Template:
     protocol, of another serializer than JSON, or one that expires.
     """
 
-    def __init__(self, producer: Producer, kind: Kind, many: bool) -> None:
+    def __init__(self, producer: Producer, kind: Kind, many: bool, is_pushed: bool) -> None:
         mark = [_ROW] if many else _ROW
         recorder = _Recorder(producer)
         send_by_celery(recorder, kind, mark, {})
@@ -183,7 +183,7 @@ class _Template:
         self._before, self._after = text.split(json.dumps(mark))
         self._shown = self._headers["kwargsrepr"].split(repr(mark))
         self._push = None
-        if self._once and _can_push(producer.channel):
+        if self._once and is_pushed:
             self.declare(producer)  # which tells kombu whether it expires
             body = json.dumps(mark).join((self._before, self._after))
             self._push = redis_push.record(
@@ -249,19 +249,20 @@ class _Recorder:
         self.body, self.properties = body, properties
 
 
-#: Of each app's router, which made them: {(process, kind, many): template}.
+#: Of each app's router, which made them: {(process, kind, many, is_pushed): template}.
 _templates: WeakKeyDictionary[Any, dict[Any, _Template | None]] = WeakKeyDictionary()
 
 
 def _template(producer: Producer, kind: Kind, many: bool) -> _Template | None:
     """Return the template of a kind; None where Celery has to make each message."""
     known = _templates.setdefault(current_app.amqp.router, {})
-    key = os.getpid(), kind, many  # a message names its process as its origin
+    # A message names its process as its origin; a tracer may come and go.
+    key = os.getpid(), kind, many, _can_push(producer.channel)
     if key not in known:
         if len(known) >= _MOST:
             known.clear()
         try:
-            known[key] = _Template(producer, kind, many)
+            known[key] = _Template(producer, *key[1:])
         except (KeyError, TypeError, ValueError):
             known[key] = None
     return known[key]

@@ -66,6 +66,13 @@ def servers():
     services.start()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def servers_of_the_ring(request):
+    """Start the servers before the first test of any ring but the units'."""
+    if any(ring_of(item.path) != "unit" for item in request.session.items):
+        request.getfixturevalue("servers")
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(servers):
     """Start the servers. Each process has its own database already, by its name."""
