@@ -14,7 +14,7 @@ from celery import current_app
 from click.testing import CliRunner
 
 from simpletask2_celery.cli import main
-from tests.support.fixtures import ROOT, environ, wait_until
+from tests.support.fixtures import ROOT, environ, kill, wait_until
 from tests.support.project.jobs.models import ChannelJob, Job
 from tests.support.services import free_port
 
@@ -133,7 +133,9 @@ def foreground(config):
     processes = []
 
     def start(*words):
-        process = subprocess.Popen(command(config, *words), cwd=ROOT, env=environ())
+        process = subprocess.Popen(
+            command(config, *words), cwd=ROOT, env=environ(), start_new_session=True
+        )
         processes.append(process)
         wait_until(
             lambda: "ready." in (config.log.exists() and config.log.read_text() or "")
@@ -142,11 +144,7 @@ def foreground(config):
 
     yield start
     for process in processes:
-        process.kill()
-        process.wait()
-    # The worker ends soon after, and until then it takes messages of the next test.
-    children = [pid for role in ("worker", "beat") for pid in started(config, role)]
-    wait_until(lambda: not any(map(alive, children)), 20, "the end of the children")
+        kill(process)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -77,7 +77,8 @@ def test_a_reset_does_not_wait_behind_long_tasks(worker, beat):
         on_each(what="hold_the_worker")
     process = worker(children=1, CHILD_INTERVAL="0.5")
     beat(CHILD_INTERVAL="0.5")
-    wait_until(lambda: Job.objects.filter(status=20).exists(), 30, process.log)
+    doing = [Job.objects.using(alias).filter(status=20) for alias in ALIASES]
+    wait_until(lambda: any(rows.exists() for rows in doing), 30, process.log)
     gone = on_each()
     waiting = [Job.objects.using(r._state.db).filter(pk=r.pk, status=10) for r in gone]
     for most in (30, 4, 4):  # until beat has started; an interval, a second's slack, work

@@ -282,10 +282,24 @@ def is_ready(process):
 
 
 def kill(process):
-    """End a process and its children at once: a warm shutdown takes seconds."""
+    """End a process and its children at once: a warm shutdown takes seconds.
+
+    A child that still lives has its parent's connection to the broker, which would take
+    the next test's message.
+    """
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    wait_until(lambda: not any(_living_of(process.pid)), what="the children's end")
+
+
+def _living_of(group):
+    """Yield the states of a process group's members that have not ended; see proc(5)."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state not in "ZX":
+                yield state
 
 
 def stop(process):
