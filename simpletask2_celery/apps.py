@@ -34,9 +34,11 @@ def _begin_worker(sender: Any, **kwargs: object) -> None:
         missing_reset,
         one_client,
         recovery,
+        sessions,
     )
 
     recovery.begin(sender)
+    sessions.keep_track()
     one_client.add_to(sender.app)
     legacy_channels.run_when_ready()
     missing_reset.run_when_ready()

@@ -1,5 +1,6 @@
 """System checks: what would make rows wait, run twice or crawl, said before it does."""
 
+import inspect
 from typing import Any
 
 from celery import _state, current_app
@@ -19,6 +20,7 @@ def register() -> None:
     """Register the checks of this module."""
     for check in (
         handlers,
+        generators,
         types,
         redis_cache,
         celery_app,
@@ -47,6 +49,28 @@ def handlers(**kwargs: Any) -> Messages:
         for step in range(1, model.final_step + 1)
         if not model._has_handler(step)
     ]
+
+
+def generators(**kwargs: Any) -> Messages:
+    """E004: a handler with a ``yield`` in it, of which nothing would run."""
+    return [
+        checks.Error(
+            f"{model.__name__}.{name} is a generator: nothing of it would run.",
+            hint="Take the yield out of it, and return what it has to say.",
+            obj=model,
+            id="simpletask2_celery.E004",
+        )
+        for model in auto_reset.task_models()
+        if isinstance(model.final_step, int)
+        for name in _handler_names(model)
+        if inspect.isgeneratorfunction(getattr(model, name, None))
+        or inspect.isasyncgenfunction(getattr(model, name, None))
+    ]
+
+
+def _handler_names(model: type[SimpleTask]) -> list[str]:
+    steps_of = [steps.handler_name(step) for step in range(1, model.final_step + 1)]
+    return ["do_task_main", *steps_of]
 
 
 def types(**kwargs: Any) -> Messages:

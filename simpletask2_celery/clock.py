@@ -12,6 +12,8 @@ from celery import current_app
 from django.db import connections
 from django.utils import timezone
 
+from . import retrying
+
 ASK = 60.0  # seconds that an answer is used
 SLACK = datetime.timedelta(seconds=1)
 _NONE = datetime.timedelta(0)
@@ -28,7 +30,7 @@ def now(using: str) -> datetime.datetime:
     """Return the time by the clock of the database ``using``, as ``timezone.now()``."""
     asked, offset = _offsets.get(using, (-ASK, _NONE))
     if time.monotonic() - asked >= ASK:
-        offset = _ask(using)
+        offset = retrying.persist(using, lambda: _ask(using))
         _offsets[using] = time.monotonic(), offset
     return timezone.now() + offset
 

@@ -88,6 +88,10 @@ class ClaimLost(DjangoSimpleTask2Error):
     """A run wrote to a row whose claim it no longer holds; nothing was changed."""
 
 
+class RowLocked(DjangoSimpleTask2Error):
+    """A 2910013: not a run has the READY row, but somebody else's transaction."""
+
+
 def error(code: int, reason: str = "", **details: object) -> DjangoSimpleTask2Error:
     """Build the error of ``code``; ``details`` fill in its sentence.
 
@@ -102,3 +106,29 @@ def claim_lost(task_info: str, code: int = STEP_NOT_SAVED) -> ClaimLost:
     return ClaimLost(
         code, str(MESSAGES[code]).format(task_info=task_info, error=_CLAIM_LOST)
     )
+
+
+def handler_failed(
+    task_info: str, step: int, error: BaseException, more: str = ""
+) -> DjangoSimpleTask2Error:
+    """Build the error of a handler that has raised ``error``; ``more`` follows its text."""
+    handler = f"do_task_main_step{step}"
+    sentence = str(MESSAGES[HANDLER_FAILED])
+    text = sentence.format(
+        task_info=task_info, handler=handler, error=f"{in_words(error)}{more}"
+    )
+    return DjangoSimpleTask2Error(HANDLER_FAILED, text)
+
+
+def row_locked(task_info: str) -> RowLocked:
+    """Build the error of a claim that somebody else's transaction keeps from its row."""
+    return RowLocked(CLAIMED, str(MESSAGES[CLAIMED]).format(task_info=task_info))
+
+
+def in_words(error: BaseException) -> str:
+    """Return an error as "Class: text"; the class alone where it cannot say its text."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except Exception:  # of the user's own __str__
+        return name

@@ -1,11 +1,12 @@
 """Run a row: claim, step 1, proxy, step 2, … finish; every arrow is one fenced write."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from . import heartbeat, pooled, signals, state, steps
+from . import heartbeat, interruptions, sessions, signals, state, steps
+from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
 
 Held = Callable[[SimpleTask], AbstractContextManager[None]]
@@ -27,13 +28,32 @@ def run(
     """
     steps.require_handlers(model, 1, model.final_step)
     row = state.claim(model, using, pk, force)
-    with held(row) if held else nullcontext(), heartbeat.beating(row):
-        try:
+    try:
+        with (
+            _ending_by_itself(row),
+            held(row) if held else nullcontext(),
+            heartbeat.beating(row),
+            _ending_by_itself(row),
+        ):
             return _run_steps(row)
-        except BaseException as error:
-            if not steps.is_time_limit(error):  # one that ended between two handlers
-                raise
-            raise steps.failed(row, row.current_step or 1, error) from error
+    finally:
+        row._fence = None  # whoever has kept the row saves it as anybody else does
+
+
+@contextmanager
+def _ending_by_itself(row: SimpleTask) -> Iterator[None]:
+    """Fail the row for what is raised outside of its handlers, too: by a user's method.
+
+    Or by a time limit, between two handlers. A row that has ended stays as it is.
+    """
+    try:
+        yield
+    except DjangoSimpleTask2Error:
+        raise
+    except BaseException as error:
+        if interruptions.is_interruption(error) or row._fence is None:
+            raise
+        raise steps.failed(row, row.current_step or 1, error) from error
 
 
 def _run_steps(row: SimpleTask) -> dict[str, Any]:
@@ -45,6 +65,7 @@ def _run_steps(row: SimpleTask) -> dict[str, Any]:
             payload = _between(row, data)
             state.start_step(row, step)
         payload = {"task_info": row.get_task_info(), "step": step, **payload}
+        sessions.give_back()  # a handler may work for long without it
         data = steps.call(row, step, payload)
     state.finish(row)
     return steps.outcome(row, row.final_step, data)
@@ -58,7 +79,7 @@ def _between(row: SimpleTask, data: Any) -> dict[str, Any]:
     from . import proxy  # requests is slow to import, and not every project has such steps
 
     state.save_step(row)
-    pooled.give_back()
+    sessions.give_back()
     began = time.perf_counter()
     answer = proxy.fetch(row.get_task_info(), request)
     if row._fence is not None and row._fence.ended is not None:

@@ -306,7 +306,8 @@ class SimpleTask(models.Model):
         """Reset and publish every row whose lease is over; return their number.
 
         READY rows whose message is presumed to wait in a long queue are left alone,
-        and rows that have lost too many runs are given up.
+        and rows that have lost too many runs are given up. Raises what the first database
+        that failed has raised, when the others have had their turn.
         """
         count = 0
         waiting = Backlog()
@@ -314,11 +315,19 @@ class SimpleTask(models.Model):
         def choose(page: list[Self]) -> list[Self]:
             return lost_runs.give_up([row for row in page if not waiting.holds(row)])
 
-        for using in state.databases_of(cls):
-            for changed, rows in state.reset_stale(cls, using, choose):
-                if changed:
-                    publisher.publish_on_commit(rows)
-                count += changed
+        failures: list[Exception] = []
+        for using in state.candidates(cls):
+            try:
+                if not state.holds(cls, using):
+                    continue
+                for changed, rows in state.reset_stale(cls, using, choose):
+                    if changed:
+                        publisher.publish_on_commit(rows)
+                    count += changed
+            except Exception as error:  # the other databases come next
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return count
 
     # -- the row in words --------------------------------------------------------
@@ -400,18 +409,20 @@ class SimpleTask(models.Model):
             values[f"step{step}_time"] = now
         return values
 
-    def _finish_values(self, now: datetime.datetime) -> dict[str, Any]:
+    @classmethod
+    def _finish_values(cls, now: datetime.datetime) -> dict[str, Any]:
         return {
-            "status": self.DONE,
+            "status": cls.DONE,
             "success": True,
             "done_time": now,
             "auto_reset_time": None,
         }
 
+    @classmethod
     def _failure_values(
-        self, now: datetime.datetime, error: BaseException
+        cls, now: datetime.datetime, error: BaseException
     ) -> dict[str, Any]:
-        return {**self._finish_values(now), "success": False}
+        return {**cls._finish_values(now), "success": False}
 
     @classmethod
     def _reset_values(cls, now: datetime.datetime, wait: float) -> dict[str, Any]:

@@ -7,16 +7,27 @@ here. Handlers run at least once: after a crash a row is reset and runs again.
 
 import datetime
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
-from django.db import DatabaseError, connections, models, router, transaction
+from django.db import DatabaseError, Error, connections, models, router, transaction
 from django.db.models import Exists, OuterRef, Q
 
-from . import clock, exceptions, savepoint, signals, statements, task_info
+from . import (
+    clock,
+    exceptions,
+    interruptions,
+    retrying,
+    savepoint,
+    signals,
+    statements,
+    task_info,
+)
 from .fence import Fence
 
 if TYPE_CHECKING:
@@ -28,6 +39,10 @@ READY, DOING, DONE = 10, 20, 30
 PAGE = 1000  # rows of one UPDATE of a reset; no lock is held longer than that
 _UNREAD = ("add_time", "mod_time", "step1_time", "step2_time", "step3_time")  # by a reset
 RESERVED = 10.0  # seconds that a row handed out over HTTP is handed to nobody else
+LOCKED = 0.2  # seconds that a claim looks again at a row that a transaction has locked
+LOOK = 0.05  # seconds between two such looks
+#: Seconds that a run tries to write its row: its handler would have worked for nothing.
+RUN_PATIENCE = 60.0
 
 
 def claim(
@@ -39,14 +54,63 @@ def claim(
     others (compatibility facts, section 5); with ``force``, only 2910004.
     """
     now = clock.now(using)
-    row = _claimed(model, using, pk, force, model._claim_values(now))
-    if row is None:
-        raise why_not(model, using, pk)
+    try:
+        return _claim(model, using, pk, force, now)
+    except (exceptions.DjangoSimpleTask2Error, Error):
+        raise
+    except BaseException as error:  # of a field, a manager or a method of the user's
+        if interruptions.is_interruption(error):
+            raise
+        if not _end_unloaded(model, using, pk, now, error):
+            raise
+        raise exceptions.handler_failed(task_info.text(model, pk), 1, error) from error
+
+
+def _claim(
+    model: "type[SimpleTask]", using: str, pk: Any, force: bool, now: datetime.datetime
+) -> "SimpleTask":
+    values = model._claim_values(now)
+    end = time.monotonic() + LOCKED
+    while (row := _claim_once(model, using, pk, force, values)) is None:
+        why = why_not(model, using, pk, force)
+        if not isinstance(why, exceptions.RowLocked) or time.monotonic() > end:
+            raise why
+        time.sleep(LOOK)
     if not _is_token(row.start_time, now):  # reset and claimed again, since
         raise exceptions.error(exceptions.CLAIMED, task_info=row.get_task_info())
     row._fence = Fence.around(row, DOING)
     _correct_lease(row, now)
     return row
+
+
+def _end_unloaded(
+    model: "type[SimpleTask]",
+    using: str,
+    pk: Any,
+    now: datetime.datetime,
+    error: BaseException,
+) -> bool:
+    """Fail a row that was claimed and cannot be loaded; False if it was not claimed."""
+    mine = owned(model, using).filter(pk=pk, status=DOING, start_time=now)
+    values = {**model._failure_values(clock.now(using), error), "mod_time": now}
+    return retrying.persist(
+        using,
+        lambda: bool(mine.update(**values)),
+        lambda: _landed(model, using, pk, values),
+    )
+
+
+def _claim_once(
+    model: "type[SimpleTask]", using: str, pk: Any, force: bool, values: dict[str, Any]
+) -> "SimpleTask | None":
+    """Claim the row and load it; None where it is not READY, or locked."""
+
+    def landed() -> "SimpleTask | None":
+        return _load(model, using, pk) if _landed(model, using, pk, values) else None
+
+    return retrying.persist(
+        using, lambda: _claimed(model, using, pk, force, values), landed
+    )
 
 
 def _claimed(
@@ -59,9 +123,21 @@ def _claimed(
         )
         return claimed
     waiting = Q() if force else Q(status=READY)
-    if not owned(model, using).filter(waiting, pk=pk).update(**values):
-        return None
+    free = owned(model, using).filter(waiting, pk=pk)
+    return _load(model, using, pk) if _update(free, values, wait=False) else None
+
+
+def _load(model: "type[SimpleTask]", using: str, pk: Any) -> "SimpleTask | None":
     return model._base_manager.using(using).filter(pk=pk).first()
+
+
+def _landed(model: type[models.Model], using: str, pk: Any, values: dict[str, Any]) -> bool:
+    """Tell whether a row has the values of a write whose answer was lost.
+
+    Its times are of this process and of this microsecond. Columns that an old MySQL
+    schema made have whole seconds: there a write counts as lost, and the lease decides.
+    """
+    return bool(owned(model, using).filter(pk=pk, **values).exists())
 
 
 def unreserved(model: "type[SimpleTask]", using: str) -> "models.QuerySet[SimpleTask]":
@@ -76,8 +152,13 @@ def reserve(model: "type[SimpleTask]", using: str, pk: Any) -> bool:
     otherwise, so that the column can hold the time of the reservation: any claim
     and any reset writes over it, and no claim minds it.
     """
+    values = {"start_time": clock.now(using)}
     waiting = owned(model, using).filter(_free(using), pk=pk, status=READY)
-    return bool(waiting.update(start_time=clock.now(using)))
+    return retrying.persist(
+        using,
+        lambda: bool(_update(waiting, values, wait=False)),
+        lambda: _landed(model, using, pk, {"status": READY, **values}),
+    )
 
 
 def _free(using: str) -> Q:
@@ -92,11 +173,17 @@ def take_step(model: "type[SimpleTask]", using: str, pk: Any, step: int) -> "Sim
     waits for its answer. Raises 2910013 where that step runs or has run, 2910014 where
     the row has been reset since (compatibility facts, section 3).
     """
-    now = clock.now(using)
+    values = model._step_values(step, clock.now(using))
     before = owned(model, using).filter(pk=pk, status=DOING, current_step=step - 1)
-    if not before.update(**model._step_values(step, now)):
+    if not retrying.persist(
+        using,
+        lambda: before.update(**values),
+        lambda: _landed(model, using, pk, {"status": DOING, **values}),
+    ):
         raise _why_no_step(model, using, pk, step)
-    row = model._base_manager.using(using).get(pk=pk)
+    row = _load(model, using, pk)
+    if row is None:
+        raise _why_no_step(model, using, pk, step)
     row._fence = Fence.around(row, DOING)
     return row
 
@@ -121,8 +208,7 @@ def save_step(row: "SimpleTask") -> None:
 def finish(row: "SimpleTask") -> None:
     """Write that the run succeeded. Raises 2910010 where it has lost its claim."""
     _write(row, row._finish_values(_now(row)), exceptions.FINISH_NOT_SAVED)
-    _tell_step_ended(row)
-    signals.finished(row)
+    _tell_ended(row)
 
 
 def fail(row: "SimpleTask", error: BaseException) -> None:
@@ -139,8 +225,19 @@ def fail(row: "SimpleTask", error: BaseException) -> None:
             raise
         name = task_info.text(type(row), row.pk)
         logger.warning("%s has failed, and saved no more than that: %s", name, unsaved)
-    _tell_step_ended(row)
+    _tell_ended(row, error)
+
+
+def _tell_ended(row: "SimpleTask", error: BaseException | None = None) -> None:
+    """Take the fence away, for receivers may save the row, and tell of its end."""
+    fence, row._fence = row._fence, None
+    signals.step_ended(row, fence.ended if fence else None)
     signals.finished(row, error)
+
+
+def has_claim(row: "SimpleTask") -> bool:
+    """Tell whether the run has its claim still."""
+    return row._fence is not None and _held_by(row._fence, row).exists()
 
 
 def renew(row: "SimpleTask") -> bool:
@@ -150,7 +247,8 @@ def renew(row: "SimpleTask") -> bool:
         return False
     mine = _held_by(fence, row)
     lease = datetime.timedelta(seconds=row.get_do_task_timeout())
-    return bool(_update(mine, {"auto_reset_time": _now(row) + lease}, wait=False))
+    values = {"auto_reset_time": _now(row) + lease}
+    return bool(retrying.persist(mine.db, lambda: _update(mine, values, wait=False)))
 
 
 def _update(rows: "models.QuerySet[Any]", values: dict[str, Any], wait: bool) -> int:
@@ -210,23 +308,28 @@ def end_open(
     Takes the claim from a run under way: its row is not DOING any more.
     """
     rows = owned(model, using).filter(pk__in=pks).exclude(status=DONE)
-    return rows.update(**values)
+    return retrying.persist(using, lambda: rows.update(**values))
 
 
 def _end_lost(row: "SimpleTask", values: dict[str, Any], wait: bool) -> bool:
     lost = _held_by(Fence(row.pk, row.start_time, DOING), row)
     mine = lost.filter(auto_reset_time=row.auto_reset_time)
-    return bool(_update(mine, values, wait))
+    return retrying.persist(
+        mine.db,
+        lambda: bool(_update(mine, values, wait)),
+        lambda: _landed(type(row), mine.db, row.pk, values),
+    )
 
 
 def pages(rows: "models.QuerySet[Any]") -> "Iterator[list[Any]]":
     """Yield rows a page at a time by key; those that leave the filter do no harm."""
     size = page_size(rows.model)
     rows = rows.order_by("pk")
-    page = list(rows[:size])
-    while page:
+    rest = rows
+    page: list[Any]
+    while page := retrying.persist(rows.db, partial(list, rest[:size])):
         yield page
-        page = list(rows.filter(pk__gt=page[-1].pk)[:size])
+        rest = rows.filter(pk__gt=page[-1].pk)
 
 
 def page_size(model: type[models.Model]) -> int:
@@ -262,10 +365,23 @@ def reset_pages(
             keys = statements.has_key(model, using, [row.pk for row in group])
             mine = owned(model, using).filter(still, keys)
             values = model._reset_values(now, seconds)
-            changed = _update(mine, values, wait)
+            changed = _reset_page(mine, values, wait, keys)
             if signals.is_wanted(signals.task_reset, model):
                 signals.reset(_were_reset(group, using, changed, values), reason)
             yield changed, group
+
+
+def _reset_page(
+    rows: "models.QuerySet[Any]", values: dict[str, Any], wait: bool, keys: Q
+) -> int:
+    """Reset rows, whose keys are ``keys``; return their number."""
+
+    def landed() -> int:
+        lease = values["auto_reset_time"]
+        ready = owned(rows.model, rows.db).filter(keys, status=READY, auto_reset_time=lease)
+        return ready.count()
+
+    return retrying.persist(rows.db, lambda: _update(rows, values, wait), landed)
 
 
 def _were_reset(
@@ -304,8 +420,18 @@ def stale(now: datetime.datetime) -> Q:
 
 
 def databases_of(model: type[models.Model]) -> list[str]:
-    """Return the aliases of the databases that hold rows of the model."""
-    return [alias for alias in candidates(model) if holds(model, alias)]
+    """Return the aliases of the databases that hold rows of the model.
+
+    One that cannot be asked is left out, with a warning: others' rows are not to wait.
+    """
+    found = []
+    for alias in candidates(model):
+        try:
+            if holds(model, alias):
+                found.append(alias)
+        except Error as error:
+            logger.warning("Database %s is left out: %s", alias, type(error).__name__)
+    return found
 
 
 def candidates(model: type[models.Model]) -> list[str]:
@@ -321,7 +447,10 @@ def candidates(model: type[models.Model]) -> list[str]:
 
 
 def holds(model: type[models.Model], alias: str) -> bool:
-    """Tell whether a candidate has the model's table; the one that is written to has."""
+    """Tell whether a candidate has the model's table; the one that is written to has.
+
+    Raises as the database does.
+    """
     return alias == router.db_for_write(model) or _has_table(alias, model)
 
 
@@ -349,14 +478,16 @@ def _held_by(fence: Fence, row: "SimpleTask") -> models.QuerySet[Any]:
 
 
 def why_not(
-    model: type[models.Model], using: str, pk: Any
+    model: type[models.Model], using: str, pk: Any, force: bool = False
 ) -> exceptions.DjangoSimpleTask2Error:
     """Return the error that says why a row cannot be claimed."""
     name = task_info.text(model, pk)
     found = owned(model, using).filter(pk=pk).values("status", "auto_reset_time")
-    row = found.first()
+    row = retrying.persist(using, found.first)
     if row is None:
         return exceptions.error(exceptions.ROW_GONE, task_info=name)
+    if row["status"] == READY or force:
+        return exceptions.row_locked(name)
     if row["status"] == DONE:
         return exceptions.error(exceptions.ALREADY_DONE, task_info=name)
     over = row["auto_reset_time"] and row["auto_reset_time"] < clock.now(using)
@@ -369,7 +500,7 @@ def _why_no_step(
     model: type[models.Model], using: str, pk: Any, step: int
 ) -> exceptions.DjangoSimpleTask2Error:
     found = owned(model, using).filter(pk=pk).values("status", "current_step")
-    row = found.first()
+    row = retrying.persist(using, found.first)
     if row is None or row["status"] == DONE:
         return why_not(model, using, pk)
     if row["status"] == DOING and (row["current_step"] or 0) >= step:
@@ -388,24 +519,59 @@ def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
     name = task_info.text(type(row), row._fence.pk)  # a deleted row has none any more
     with writing(row, values):
         try:
-            with savepoint.around(str(row._state.db)):
-                row._save_in_run()
-        except exceptions.ClaimLost:
-            raise exceptions.claim_lost(name, code) from None
+            written = _persist_run(row, values, lambda: _is_saved(row))
         except SoftTimeLimitExceeded:  # about the run
             raise
         except Exception as error:  # of the database, or of the model's own save()
             raise exceptions.error(code, task_info=name, error=error) from error
+    if not written:
+        raise exceptions.claim_lost(name, code)
+
+
+def _is_saved(row: "SimpleTask") -> bool:
+    """Save the row; False where its run has lost its claim."""
+    try:
+        with savepoint.around(str(row._state.db)):
+            row._save_in_run()
+    except exceptions.ClaimLost:
+        return False
+    return True
 
 
 def _write_alone(row: "SimpleTask", values: dict[str, Any]) -> bool:
     """Write the values of a transition and nothing of the user's; False if it cannot be."""
     assert row._fence is not None
+    mine = _held_by(row._fence, row)
+
+    def write() -> bool:
+        with savepoint.around(mine.db):
+            return bool(mine.update(**values))
+
     try:
-        with savepoint.around(str(row._state.db)):
-            return bool(_held_by(row._fence, row).update(**values))
+        return _persist_run(row, values, write)
     except DatabaseError:
         return False
+
+
+def _persist_run(
+    row: "SimpleTask", values: dict[str, Any], attempt: Callable[[], bool]
+) -> bool:
+    """Have a write of a run attempted until it is written or the fence says no.
+
+    A write without a transition, as before a proxy request, is known by its ``mod_time``.
+    """
+    fence = row._fence
+    assert fence is not None
+    using = str(row._state.db)
+
+    def landed() -> bool:
+        written = {**(values or {"mod_time": row.mod_time}), "start_time": fence.token}
+        if not _landed(type(row), using, fence.pk, written):
+            return False
+        fence.note_loaded(row, row._meta.concrete_fields)
+        return True
+
+    return retrying.persist(using, attempt, landed, RUN_PATIENCE)
 
 
 def _tell_step_ended(row: "SimpleTask") -> None:
@@ -436,7 +602,8 @@ def _correct_lease(row: "SimpleTask", now: datetime.datetime) -> None:
     timeout = row.get_do_task_timeout()
     if timeout != type(row).do_task_timeout and row._fence is not None:
         lease = now + datetime.timedelta(seconds=timeout)
-        _held_by(row._fence, row).update(auto_reset_time=lease)
+        mine = _held_by(row._fence, row)
+        retrying.persist(mine.db, lambda: mine.update(auto_reset_time=lease))
         row.auto_reset_time = lease
 
 
@@ -468,10 +635,11 @@ def _heirs(model: "type[SimpleTask]") -> "list[type[SimpleTask]]":
 
 
 def _has_table(alias: str, model: type[models.Model]) -> bool:
-    try:
-        with connections[alias].cursor() as cursor:
-            tables = connections[alias].introspection.get_table_list(cursor)
-    except DatabaseError as error:  # which must not keep other databases' rows
-        logger.warning("Database %s is left out: %s", alias, type(error).__name__)
-        return False
-    return model._meta.db_table.casefold() in {t.name.casefold() for t in tables}
+    connection = connections[alias]
+
+    def names() -> list[str]:
+        with connection.cursor() as cursor:
+            return [table.name for table in connection.introspection.get_table_list(cursor)]
+
+    table = model._meta.db_table.casefold()
+    return table in {name.casefold() for name in retrying.persist(alias, names)}

@@ -65,11 +65,12 @@ def update_and_load(
     """Set ``values`` on the row of which ``where`` is true; return it, or None.
 
     Both are {field name: value}; a condition is that the values are equal. Of what is
-    written only the ``token`` is read again: a column may round it.
+    written only the ``token`` is read again: a column may round it. None, too, where a
+    transaction of somebody else's has locked the row: nobody waits for that.
     """
     connection = connections[using]
     fields = [_field(model, name) for name in values]
-    statement = _update(model, using, _columns(fields), tuple(where))
+    statement = _update(model, using, _columns(fields), tuple(where), waits=False)
     columns, read, converters = _returned(model, using, tuple(values), token)
     pairs = zip(fields, values.values(), strict=True)
     with transaction.mark_for_rollback_on_error(using), connection.cursor() as cursor:
@@ -210,13 +211,22 @@ def _parameters(
 
 @lru_cache(maxsize=1000)
 def _update(
-    model: type[models.Model], using: str, columns: tuple[str, ...], where: tuple[str, ...]
+    model: type[models.Model],
+    using: str,
+    columns: tuple[str, ...],
+    where: tuple[str, ...],
+    waits: bool = True,
 ) -> str:
+    """Return an UPDATE; one of PostgreSQL's that does not wait skips a locked row."""
     quote = connections[using].ops.quote_name
     values = ", ".join(f"{quote(column)} = %s" for column in columns)
     conditions = (f"{quote(_field(model, name).column)} = %s" for name in where)
-    table = quote(model._meta.db_table)
-    return f"UPDATE {table} SET {values} WHERE {' AND '.join(conditions)}"
+    table, condition = quote(model._meta.db_table), " AND ".join(conditions)
+    if not waits:
+        key = quote(_field(model, "pk").column)
+        unlocked = f"SELECT {key} FROM {table} WHERE {condition}"
+        condition = f"{key} = ({unlocked} FOR NO KEY UPDATE SKIP LOCKED)"
+    return f"UPDATE {table} SET {values} WHERE {condition}"
 
 
 @lru_cache(maxsize=1000)

@@ -4,10 +4,7 @@ import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import async_to_sync
-from celery.exceptions import SoftTimeLimitExceeded
-
-from . import exceptions, savepoint, state, task_info
+from . import asynchronous, exceptions, interruptions, savepoint, sessions, state, task_info
 from .signals import Ended
 
 if TYPE_CHECKING:
@@ -58,17 +55,15 @@ def require_step(row: "SimpleTask", step: Any) -> None:
 def call(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
     """Run the handler of a step, sync or async, and return what it returned.
 
-    Raises 2910009 with the handler's exception as its cause, after the row was
-    written DONE and unsuccessful; 2910014 where a save of the handler's own found
-    the claim lost.
+    Raises 2910009 with what the handler raised as its cause, whatever that is, after the
+    row was written DONE and unsuccessful; 2910014 where a save of the handler's own found
+    the claim lost. What ends the process on purpose is raised as it is.
     """
     try:
-        with savepoint.around(str(row._state.db)):
+        with sessions.leaving_nothing_open(), savepoint.around(str(row._state.db)):
             return _timed(row, step, payload)
-    except exceptions.ClaimLost:
-        raise
     except BaseException as error:
-        if not (isinstance(error, Exception) or is_time_limit(error)):
+        if interruptions.is_interruption(error) or _is_own_claim_lost(row, error):
             raise
         raise failed(row, step, error) from error
 
@@ -80,7 +75,8 @@ def _timed(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
     try:
         answer = getattr(row, handler_name(step))(payload)
         if inspect.isawaitable(answer):
-            answer = async_to_sync(_awaited)(answer)
+            answer = asynchronous.run(answer)
+        _require_no_generator(row, step, answer)
     except BaseException as error:
         fence.ended = Ended(step, time.perf_counter() - began, error)
         raise
@@ -88,37 +84,32 @@ def _timed(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
     return answer
 
 
-def is_time_limit(error: BaseException) -> bool:
-    """Tell whether a run ends because its time is over.
-
-    Celery's soft limit, or what ends a greenlet: the Timeout of gevent and eventlet is no
-    Exception, and Celery uses it for its hard limit.
-    """
-    return isinstance(error, SoftTimeLimitExceeded) or any(
-        kind.__name__ == "Timeout" and kind.__module__.startswith(("gevent.", "eventlet."))
-        for kind in type(error).__mro__
-    )
+def _require_no_generator(row: "SimpleTask", step: int, answer: Any) -> None:
+    """Refuse the answer of a handler with a ``yield`` in it: nothing of it has run."""
+    if inspect.isgenerator(answer) or inspect.isasyncgen(answer):
+        name = f"{type(row).__name__}.{handler_name(step)}"
+        raise TypeError(
+            f"{name} returned a generator, which nobody runs: a handler has no yield, and "
+            "returns what it has to say."
+        )
 
 
-async def _awaited(answer: Any) -> Any:
-    return await answer
+def _is_own_claim_lost(row: "SimpleTask", error: BaseException) -> bool:
+    """Tell whether an error says that this run, and no other row's, has lost its claim."""
+    return isinstance(error, exceptions.ClaimLost) and not state.has_claim(row)
 
 
 def failed(
     row: "SimpleTask", step: int, error: BaseException
 ) -> exceptions.DjangoSimpleTask2Error:
     """Write the row DONE and unsuccessful; return the 2910009 that says why."""
-    text = f"{type(error).__name__}: {error}"
+    more = ""
     try:
         state.fail(row, error)
     except exceptions.DjangoSimpleTask2Error as unsaved:
-        text += f"; and also: {unsaved.message.rstrip('.')}"
-    return exceptions.error(
-        exceptions.HANDLER_FAILED,
-        task_info=row.get_task_info(),
-        handler=handler_name(step),
-        error=text,
-    )
+        more = f"; and also: {unsaved.message.rstrip('.')}"
+    name = task_info.text(type(row), row.pk)  # a method of the row's own may have failed
+    return exceptions.handler_failed(name, step, error, more)
 
 
 def outcome(row: "SimpleTask", step: int, data: Any) -> dict[str, Any]:

@@ -1,22 +1,23 @@
 """The two Celery tasks: run one row, and reset the rows whose lease is over."""
 
 import logging
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 from celery import Task, shared_task
 from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import connections
 
 from . import (
     auto_reset,
     exceptions,
     only_json,
-    pooled,
     prebuilt,
+    publisher,
     responses,
     schedule,
+    sessions,
     task_info,
 )
 from .conf import conf
@@ -24,6 +25,8 @@ from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
 
 logger = logging.getLogger(__name__)
+
+UNLOCKED = 1.0  # seconds after which a row that a transaction had locked is tried again
 
 #: What is wrong with a message: answered and acknowledged, for no row is meant.
 _BAD_MESSAGE = frozenset(
@@ -43,6 +46,7 @@ _BAD_MESSAGE = frozenset(
     acks_late=True,
     reject_on_worker_lost=False,
     ignore_result=True,
+    autoretry_for=(),  # whatever the project's base class or annotations say
     serializer="json",
     Strategy=only_json.NAME,
 )
@@ -80,7 +84,7 @@ def _run(
     from . import claims, executor  # which only those need who run rows
 
     if not request.is_eager:
-        _check_connections()
+        sessions.look()
     name = ""
     held = partial(claims.held, task_id=str(request.id))
     try:
@@ -88,15 +92,26 @@ def _run(
             SimpleTask, app_label, model, key, using
         )
         name = task_info.text(task_model, pk)
-        result = executor.run(task_model, database, pk, held=held)
+        # In a context of its own: what a handler activates, another row must not see.
+        result = copy_context().run(executor.run, task_model, database, pk, held=held)
     except DjangoSimpleTask2Error as error:
+        if isinstance(error, exceptions.RowLocked) and not request.is_eager:
+            _publish_later(task_model, database, pk)
         return _answer(name or task_info.short((app_label, model, key)), error)
     finally:
         if not request.is_eager:
-            pooled.give_back()
+            sessions.give_back()
+            sessions.close_those_of_ended_threads()
     if not request.ignore_result:
         result = responses.storable(result)
     return responses.success(result)
+
+
+def _publish_later(model: type[SimpleTask], using: str, pk: Any) -> None:
+    """Publish once more a row that a transaction has locked: this message is spent."""
+    rows = model._base_manager.using(using).filter(pk=pk, status=SimpleTask.READY)
+    if conf.publish_to != "redis":  # whose lists have no time: there the lease decides
+        publisher.publish_on_commit(rows, countdown=UNLOCKED)
 
 
 def _run_each(
@@ -126,11 +141,16 @@ def _run_each(
     name=schedule.DO_AUTO_RESET,
     # On the task as well: django-celery-beat's scheduler drops an entry's options.
     expires=conf.auto_reset_interval * 0.9,
+    autoretry_for=(),  # the next one comes soon
     serializer="json",
     Strategy=only_json.NAME,
 )
 def do_auto_reset() -> dict[str, int]:
-    """Reset and publish the rows whose lease is over; return {"app.model": number}."""
+    """Reset and publish the rows whose lease is over; return {"app.model": number}.
+
+    Raises AutoResetFailed, after all others had their turn, where a table failed.
+    """
+    sessions.look()
     return auto_reset.run()
 
 
@@ -143,14 +163,3 @@ def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
     else:
         raise error
     return responses.failure(error)
-
-
-def _check_connections() -> None:
-    """Close the database connections that have died since the last task.
-
-    With CELERY_DB_REUSE_MAX nobody else does. Django's own CONN_MAX_AGE of 0 means
-    "until the end of the request": there Celery's setting decides.
-    """
-    for connection in connections.all(initialized_only=True):
-        if connection.errors_occurred or connection.settings_dict["CONN_MAX_AGE"] != 0:
-            connection.close_if_unusable_or_obsolete()

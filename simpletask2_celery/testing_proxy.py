@@ -19,6 +19,7 @@ from django.utils.translation import gettext as translate
 from urllib3 import HTTPResponse
 
 from . import proxy_masking, proxy_policy
+from .interruptions import Interruption
 
 Find = Callable[[requests.PreparedRequest], Any]
 
@@ -27,7 +28,7 @@ class Unanswered(AssertionError):
     """A request came that no answer is given for."""
 
 
-class _Ended(BaseException):
+class _Ended(Interruption):
     """Carries what is wrong with the test itself past everybody who handles errors.
 
     No Exception: neither the proxy step nor Celery may take it for a failed request.

@@ -27,6 +27,24 @@ def test_final_step_without_its_handler(monkeypatch):
     assert "do_task_main_step5" in found[0].msg
 
 
+def yields(self, payload=None):
+    yield payload
+
+
+async def yields_async(self, payload=None):
+    yield payload
+
+
+@pytest.mark.parametrize("handler", [yields, yields_async])
+@pytest.mark.parametrize("name", ["do_task_main", "do_task_main_step1"])
+def test_a_handler_with_a_yield_in_it_is_an_error(monkeypatch, handler, name):
+    assert checks.generators() == []
+    monkeypatch.setattr(Job, name, handler)
+    found = [one for one in checks.generators() if one.obj is Job]
+    assert ids(found) == ["simpletask2_celery.E004"]
+    assert f"Job.{name} is a generator" in found[0].msg
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -1,13 +1,17 @@
 """Auto-reset: who is reset, where, and beat's entry for it."""
 
+import datetime
 import threading
 
 import pytest
 from celery import current_app
+from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from django.utils import timezone
 
 from simpletask2_celery import (
+    auto_reset,
+    last_reset,
     lost_runs,
     project_cache,
     publisher,
@@ -17,7 +21,7 @@ from simpletask2_celery import (
 from tests.support.clock import clock
 from tests.support.fixtures import close_breakers, queued
 from tests.support.flood import assert_resets_do_not_flood, in_queue
-from tests.support.project.jobs.models import ChildJob, Job, PairJob
+from tests.support.project.jobs.models import ChildJob, Job, PairJob, Steps
 from tests.support.rows import at, overdue
 
 
@@ -165,9 +169,19 @@ def test_one_table_that_fails_does_not_keep_the_others(using, monkeypatch, caplo
         raise OperationalError("as told")
 
     monkeypatch.setattr(Job, "do_auto_reset", classmethod(fails))
-    answer = tasks.do_auto_reset()
-    assert "jobs.job" not in answer and "jobs.steps" in answer
+    row = Steps.objects.using(using).create()
+    long_ago = timezone.now() - datetime.timedelta(hours=1)
+    Steps.objects.using(using).update(auto_reset_time=long_ago)
+    before = last_reset.age()
+    with pytest.raises(auto_reset.AutoResetFailed, match=r"jobs\.job \(OperationalError\)"):
+        tasks.do_auto_reset()
+    row.refresh_from_db()
+    assert row.auto_reset_time > timezone.now()
     assert "Auto-reset of jobs.job failed" in caplog.text
+    age = last_reset.age()
+    assert age is None or age >= before  # it does not count as one that ran
+    with pytest.raises(CommandError, match=r"jobs\.job"):
+        call_command("simpletask2_auto_reset")
 
 
 def test_a_row_whose_runs_are_lost_five_times_in_a_row_is_given_up(using, caplog):

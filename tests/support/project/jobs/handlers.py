@@ -1,9 +1,13 @@
 """What the tests' handlers do. A test adds more to this module while it runs."""
 
+import asyncio
 import base64
 import os
+import sys
 import time
 from pathlib import Path
+
+from celery.exceptions import Ignore, Reject, Retry
 
 
 def mark(what, row):
@@ -120,3 +124,48 @@ def hang(row, payload):
 def every(row):
     """Return other values than a row has; a test replaces it."""
     return {}
+
+
+class Speechless(Exception):
+    """An exception that cannot say its text."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class Unheard(BaseException):
+    """No Exception."""
+
+
+#: What handlers of other people raise, by name.
+ODD = {
+    "exits": lambda: sys.exit(1),
+    "is cancelled": lambda: _raise(asyncio.CancelledError()),
+    "generator exit": lambda: _raise(GeneratorExit()),
+    "own base exception": lambda: _raise(Unheard("as told")),
+    "speechless": lambda: _raise(Speechless()),
+    "stop iteration": lambda: _raise(StopIteration("as told")),
+    "of Celery, ignore": lambda: _raise(Ignore()),
+    "of Celery, reject": lambda: _raise(Reject("as told", requeue=True)),
+    "of Celery, retry": lambda: _raise(Retry("as told")),
+}
+
+
+def _raise(error):
+    raise error
+
+
+def odd(row, payload):
+    """Raise what the row's note names; an async handler does where it says so."""
+    write_ledger(row, payload)
+    name = row.note.removesuffix(" async")
+    if not row.note.endswith(" async"):
+        ODD[name]()
+
+    async def later():
+        await asyncio.sleep(0)
+        ODD[name]()
+
+    return later()

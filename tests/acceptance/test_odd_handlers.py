@@ -1,0 +1,33 @@
+"""Whatever a handler raises: its row ends by its own run, and the worker goes on."""
+
+import pytest
+
+from tests.support import ALIASES
+from tests.support.fixtures import broker, queue_name, wait_until
+from tests.support.project.jobs.handlers import ODD
+from tests.support.project.jobs.models import Job, Ledger
+from tests.support.rows import DONE, done
+
+#: CPython turns a StopIteration of a coroutine into a RuntimeError.
+NOTES = [*ODD, *(f"{name} async" for name in ODD)]
+
+
+@pytest.mark.django_db(transaction=True, databases=ALIASES)
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_the_row_ends_and_the_next_one_runs(worker, pool):
+    notes = [note for note in NOTES if pool != "gevent" or not note.endswith("async")]
+    odd = [Job.objects.using("server").create(what="odd", note=note) for note in notes]
+    fine = [Job.objects.using("server").create(what="write_ledger") for _ in range(3)]
+    process = worker("-P", pool, children=2)
+    wait_until(done(*odd, *fine), 60, process.log)
+    assert process.poll() is None
+    assert {row.note: (row.status, row.success) for row in odd} == {
+        note: (DONE, False) for note in notes
+    }
+    assert all(row.success for row in fine)
+    ran = Ledger.objects.using("server").values_list("job", flat=True)
+    assert sorted(ran) == sorted(row.get_task_info() for row in (*odd, *fine))
+    process.terminate()  # a warm shutdown gives back what was not acknowledged
+    process.wait(30)
+    with broker() as connection:
+        assert connection.default_channel.basic_get(queue_name(None)) is None
