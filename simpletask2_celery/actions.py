@@ -197,7 +197,7 @@ def _end(
         changed = state.end_open(queryset.model, queryset.db, keys, values)
         ended = _still(open_rows, changed, values)
         for row in ended:
-            vars(row).update(values)
+            row._hold(values)
             signals.finished(row)
         _log(request, ended, words)
         count += changed

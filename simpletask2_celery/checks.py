@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from . import auto_reset, steps
 from .conf import all_settings, conf
 from .models import SimpleTask
+from .state import candidates
 
 Messages = list[checks.CheckMessage]
 
@@ -27,6 +28,7 @@ def register() -> None:
         reuse_of_connections,
         visibility_timeout,
         heartbeat,
+        autocommit,
     ):
         checks.register(check, "simpletask2_celery")
     for check in (aclkey, proxy_policy, accepted_content):
@@ -186,6 +188,21 @@ def heartbeat(**kwargs: Any) -> Messages:
         for model in auto_reset.task_models()
         if isinstance(model.do_task_timeout, (int, float))
         and seconds * 2 > model.do_task_timeout
+    ]
+
+
+def autocommit(**kwargs: Any) -> Messages:
+    """E005: a database of rows that commits nothing by itself."""
+    aliases = {alias for model in auto_reset.task_models() for alias in candidates(model)}
+    return [
+        checks.Error(
+            f"DATABASES[{alias!r}] has AUTOCOMMIT = False: no claim and no end of a row "
+            "would be committed.",
+            hint="Take AUTOCOMMIT out of it, or keep the rows in another database.",
+            id="simpletask2_celery.E005",
+        )
+        for alias in sorted(aliases)
+        if not settings.DATABASES[alias].get("AUTOCOMMIT", True)
     ]
 
 

@@ -67,6 +67,7 @@ def _run_steps(row: SimpleTask) -> dict[str, Any]:
         payload = {"task_info": row.get_task_info(), "step": step, **payload}
         sessions.give_back()  # a handler may work for long without it
         data = steps.call(row, step, payload)
+        row = state.own_row(row)
     state.finish(row)
     return steps.outcome(row, row.final_step, data)
 

@@ -5,9 +5,10 @@ handlers run again, so they must be repeatable.
 """
 
 import datetime
-from collections.abc import Iterable
-from functools import cache
-from typing import Any, Self
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any, Self, TypeVar
 
 from django.db import models, router, transaction
 from django.db.models.signals import post_save, pre_save
@@ -29,8 +30,16 @@ from . import (
 )
 from .backlog import Backlog
 from .conf import conf
-from .fence import STATE_FIELDS, Fence
+from .fence import STATE_FIELDS, Fence, Seen, is_same
 from .indexes import AutoResetIndex, HistoryIndex
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _alters_data(method: F) -> F:
+    """Keep templates from calling a method: "alters_data" of Django's template language."""
+    method.alters_data = True  # type: ignore[attr-defined]
+    return method
 
 
 class SimpleTask(models.Model):
@@ -96,12 +105,15 @@ class SimpleTask(models.Model):
     ]
 
     _fence: Fence | None = None
+    _seen: Seen | None = None
+    _saving: "_Saving | None" = None
 
     class Meta:
         abstract = True
 
     # -- the user's code ---------------------------------------------------------
 
+    @_alters_data
     def do_task_main(self, payload: Any = None) -> Any:
         """Do the task: the handler of a task with one step.
 
@@ -112,6 +124,7 @@ class SimpleTask(models.Model):
             f"{type(self).__name__} needs a method do_task_main(self, payload)."
         )
 
+    @_alters_data
     def do_task_main_step1(self, payload: Any = None) -> Any:
         """Do the first step; by default the whole task."""
         return self.do_task_main(payload)
@@ -125,22 +138,28 @@ class SimpleTask(models.Model):
 
     # -- publishing --------------------------------------------------------------
 
+    @_alters_data
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the row, and publish it after the commit if it is new.
 
-        Never fails and never waits long because of a broker. Inside a run, writes
-        what the handler changed and nothing of the row's state; raises
-        DjangoSimpleTask2Error 2910014 if the run has lost its claim.
+        Never fails and never waits long because of a broker. A column of the row's state
+        is written where the caller has changed it since the row was loaded, and not
+        otherwise: a worker may have. Inside a run, writes what the handler changed and
+        nothing of the row's state; raises DjangoSimpleTask2Error 2910014 if the run has
+        lost its claim.
         """
         self._refuse_to_come_back()
-        created = self._state.adding or self.pk is None
-        unwatched = self.status == self.DOING and self.auto_reset_time is None
-        if created and (self.status == self.READY or unwatched):
-            self.auto_reset_time = self._later(self.get_task_wait_timeout())
-        super().save(*args, **kwargs)
-        if created and self.status == self.READY:
+        before, self._saving = self._saving, _Saving()  # a receiver may save it, too
+        try:
+            super().save(*args, **kwargs)
+            saved = self._saving
+        finally:
+            self._saving = before
+        self._note_saved(saved)
+        if saved.is_created and self.__dict__.get("status") == self.READY:
             publisher.publish_on_commit([self])
 
+    @_alters_data
     def publish(
         self,
         countdown: float | None = None,
@@ -173,11 +192,13 @@ class SimpleTask(models.Model):
         publisher.publish_on_commit([self], **options)
         return self
 
+    @_alters_data
     def push_to_mq(self) -> Self:
         """Publish the row: the old name of :meth:`publish`."""
         return self.publish()
 
     @classmethod
+    @_alters_data
     def publish_many(
         cls, rows: "Iterable[Self] | models.QuerySet[Self]", chunk: int = 1
     ) -> int:
@@ -228,6 +249,7 @@ class SimpleTask(models.Model):
 
     # -- running -----------------------------------------------------------------
 
+    @_alters_data
     def do_task(
         self, payload: dict[str, Any] | None = None, force: bool = False
     ) -> dict[str, Any]:
@@ -255,11 +277,13 @@ class SimpleTask(models.Model):
                 state.start_step(self, step)
             data = steps.call(self, step, payload)
             save = state.end_step if step < self.final_step else state.finish
-            save(self)
-            return steps.outcome(self, step, data)
+            row = state.own_row(self)
+            save(row)
+            return steps.outcome(row, step, data)
         finally:
             self._fence = None
 
+    @_alters_data
     def start(self, force: bool = False, save: bool = True) -> bool:
         """Mark the row DOING; return False if it was not READY (any, with force).
 
@@ -268,26 +292,27 @@ class SimpleTask(models.Model):
         if not force and self.status != self.READY:
             return False
         now = clock.now(self._state.db or "default")
-        where = Fence(self.pk, self.start_time, self.READY)
+        where = self._where(self.READY, force)
         lease = datetime.timedelta(seconds=self.get_do_task_timeout())
         values = {**self._claim_values(now), "auto_reset_time": now + lease}
-        started = self._transition(values, None if force else where, save)
+        started = self._transition(values, where, save)
         if started and self._is_written(save):
             signals.started(self)
         return started
 
+    @_alters_data
     def done(self, force: bool = False, save: bool = True) -> bool:
         """Mark the row DONE; return False if it was not DOING (any, with force)."""
         if not force and self.status != self.DOING:
             return False
         values = self._finish_values(timezone.now())
         values["success"] = self.success  # who calls done() says how it ended
-        where = Fence(self.pk, self.start_time, self.DOING)
-        done = self._transition(values, None if force else where, save)
+        done = self._transition(values, self._where(self.DOING, force), save)
         if done and self._is_written(save):
             signals.finished(self)
         return done
 
+    @_alters_data
     def reset(self, save: bool = True) -> Self:
         """Make the row READY again, as if it had never run, and return it.
 
@@ -295,13 +320,18 @@ class SimpleTask(models.Model):
         that to auto-reset.
         """
         wait = self.get_task_wait_timeout()
-        self._transition(self._reset_values(timezone.now(), wait), None, save)
+        values = self._reset_values(timezone.now(), wait)
+        if not self._transition(values, self._where(self.READY, force=True), save):
+            raise exceptions.error(
+                exceptions.ROW_GONE, task_info=task_info.text(type(self), self.pk)
+            )
         lost_runs.forget([self])
         if self._is_written(save):
             signals.reset([self], signals.OPERATOR)
         return self
 
     @classmethod
+    @_alters_data
     def do_auto_reset(cls) -> int:
         """Reset and publish every row whose lease is over; return their number.
 
@@ -434,55 +464,124 @@ class SimpleTask(models.Model):
             "mod_time": now,
         }
 
-    # -- the fence ---------------------------------------------------------------
+    # -- what a save writes ------------------------------------------------------
 
-    def _do_update(self, base_qs: models.QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
+    @classmethod
+    def from_db(cls, db: str | None, *args: Any, **kwargs: Any) -> Self:
+        """Make an instance of what was loaded; it knows what it has seen of its state."""
+        row = super().from_db(db, *args, **kwargs)
+        row._seen = Seen.of(row, db)
+        return row
+
+    @_alters_data
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Delete the row; a save in the same run does not bring it back."""
+        deleted = super().delete(*args, **kwargs)
+        if self._fence is not None:
+            self._fence.is_deleted = True
+        return deleted
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle has of the row: a run's fence is not copied."""
+        held: dict[str, Any] = super().__getstate__()
+        return {k: v for k, v in held.items() if k not in ("_fence", "_saving")}
+
+    def _do_update(  # type: ignore[override]
+        self,
+        base_qs: models.QuerySet[Any],
+        using: str,
+        pk_val: Any,
+        values: list[Any],
+        update_fields: Any,
+        forced_update: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         """Update one table of the row; inside a run, behind its fence.
 
-        Django 5.2 calls it (base_qs, using, pk_val, values, …) and later versions
-        append to that.
+        The signature is Django's, as mixins that guard a save have it: they give their
+        ``base_qs`` or get this one's. Later versions than 5.2 add to it.
         """
-        fence = self._fence
-        if fence is None or fence.pk != self.pk:
-            return super()._do_update(base_qs, *args, **kwargs)
-        using, pk_val, values, *rest = args
         table: type[models.Model] = base_qs.model
-        fenced = _has_state(table)
-        updated: Any = None
-        if fenced and not any(rest[2:]):
-            updated = self._update_alone(fence, table, using, pk_val, values)
-        if updated is None:
+        fence = self._fence
+        if fence is None or not fence.is_around(self, using):
+            if self._saving is not None:
+                values = [one for one in values if not self._is_stale(using, *one)]
+        else:
             values = fence.keep(values)
-            if fenced:
+            if _has_state(table):
                 # Never an UPDATE without columns: Django would not ask the database,
                 # and a child table's columns would be written unfenced.
                 values = values or [(_field(table), None, fence.token)]
                 base_qs = fence.narrow(base_qs)
-            updated = super()._do_update(base_qs, using, pk_val, values, *rest, **kwargs)
-            fence.note_loaded(self, [field for field, _, _ in values] if updated else [])
-        elif updated:
-            updated = [()]  # true for Django 5.2; for later versions a row of no columns
-        if not updated:  # or Django would INSERT the row that is gone
-            raise exceptions.claim_lost(self.get_task_info())
+        updated = super()._do_update(
+            base_qs, using, pk_val, values, update_fields, forced_update, *args, **kwargs
+        )
+        if updated and self._saving is not None:
+            self._saving.using = using
+            self._saving.written += [column for column, _, _ in values]
+        # A guard of the model's own may have refused: then that one has to say so.
+        if not updated and fence is not None and fence.is_around(self, using):
+            if not state.has_claim(self):  # or Django would INSERT it again
+                raise exceptions.claim_lost(task_info.text(type(self), fence.pk))
         return updated
 
-    def _update_alone(
-        self,
-        fence: Fence,
-        table: type[models.Model],
-        using: str,
-        pk: Any,
-        values: list[Any],
-    ) -> bool | None:
-        """Write what the run may write by one statement; None where Django has to."""
-        if fence.token is None:
-            return None
-        values = fence.keep(values) or [(_field(table), None, fence.token)]
-        where = {"pk": pk, "status": fence.status, "start_time": fence.token}
-        updated = statements.update(table, using, where, values)
-        if updated:
-            fence.note_loaded(self, [field for field, _, _ in values])
-        return updated
+    def _is_stale(self, using: str, column: Any, _: None, value: Any) -> bool:
+        """Tell whether a save outside of runs has nothing to say about a column.
+
+        It is one of the state's, and the caller has not changed it since it was loaded;
+        or since the instance was made, which then is as the model's defaults are.
+        """
+        name = column.attname
+        if name not in STATE_FIELDS:
+            return False
+        seen = self._seen
+        if seen is None:
+            return is_same(value, column.get_default())
+        return (seen.using, seen.pk) == (using, self.pk) and is_same(
+            value, seen.value_of(name)
+        )
+
+    def _note_saved(self, saved: "_Saving") -> None:
+        """Remember what the database holds of the row now."""
+        using = self._state.db
+        if saved.is_inserted:
+            self._seen = Seen.of(self, using)
+        if not saved.written:
+            return
+        fence = self._fence
+        if fence is not None and fence.is_around(self, saved.using or ""):
+            fence.note_loaded(self, saved.written)
+        changed = STATE_FIELDS & {column.attname for column in saved.written}
+        if changed and self._seen is not None:
+            savepoint.after_commit(using or "default", partial(self._see, changed))
+
+    def _see(self, names: Iterable[str]) -> None:
+        if self._seen is not None:
+            self._seen = self._seen.with_columns(self, names)
+
+    def _hold(self, values: dict[str, Any]) -> None:
+        """Have the values that a statement has written to the row's state."""
+        vars(self).update(values)
+        self._see(STATE_FIELDS & values.keys())
+
+    def _begin(self) -> None:
+        """Let a row that is about to be inserted begin as a new one.
+
+        A copy has another key than the row that it was loaded as: what it has seen of that
+        one's state is not its own.
+        """
+        seen = self._seen
+        if seen is not None and seen.pk != self.pk:
+            for column in self._meta.concrete_fields:
+                name = column.attname
+                if name in STATE_FIELDS and is_same(
+                    self.__dict__.get(name), seen.value_of(name)
+                ):
+                    setattr(self, name, column.get_default())
+        unwatched = self.status == self.DOING and self.auto_reset_time is None
+        if self.status == self.READY or unwatched:
+            self.auto_reset_time = self._later(self.get_task_wait_timeout())
 
     def _save_in_run(self) -> None:
         """Save what a run changed; as ``save()`` does, where it has anything else to do.
@@ -496,32 +595,42 @@ class SimpleTask(models.Model):
             or not _saves_as_django_does(model)
             or self._state.fields_cache  # related objects, which save() looks at
             or self._fence is None
-            or self._fence.pk != self.pk
             or pre_save.has_listeners(model)
             or post_save.has_listeners(model)
             or self.get_deferred_fields()
+            or self._fence.token is None
+            or router.db_for_write(model, instance=self) != self._fence.using
             or not statements.can_update(model, vars(self).values())
         ):
             self.save()
             return
-        using = router.db_for_write(model, instance=self)
+        using = self._fence.using
         values = [
             (field, None, getattr(self, name) if is_plain else field.pre_save(self, False))
             for name, field, is_plain in _own_fields(model)
         ]
+        fence = self._fence
+        mine = fence.keep(values) or [(_field(model), None, fence.token)]
+        where = {"pk": fence.pk, "status": fence.status, "start_time": fence.token}
         with transaction.mark_for_rollback_on_error(using):
-            updated = self._update_alone(self._fence, model, using, self.pk, values)
+            updated = statements.update(model, using, where, mine)
         if updated is None:  # a field makes an expression of its value
             self.save()
             return
         if not updated:
-            raise exceptions.claim_lost(self.get_task_info())
-        self._state.db = using
+            raise exceptions.claim_lost(task_info.text(model, fence.pk))
+        fence.note_loaded(self, [column for column, _, _ in mine])
 
     def _do_insert(
         self, manager: Any, using: str, fields: Any, returning_fields: Any, raw: bool
     ) -> Any:
         """Insert the row of one table; Django 5.2 to 6.1 call it so."""
+        saving, table = self._saving, manager.model
+        if saving is not None and not raw:
+            if _has_state(table):
+                self._begin()
+                saving.is_inserted = True
+            saving.is_created = table is self._meta.concrete_model
         key = None if raw else statements.insert(self, using, fields, returning_fields)
         if key is not None:
             return [(key,)]
@@ -538,32 +647,43 @@ class SimpleTask(models.Model):
         """Load the row, or some of its fields, anew; the fence of a run knows of it."""
         fields = None if fields is None else list(fields)
         super().refresh_from_db(using, fields, from_queryset)
+        loaded = [
+            field
+            for field in self._meta.concrete_fields
+            if fields is None or {field.name, field.attname} & set(fields)
+        ]
         if self._fence is not None:
-            loaded = [
-                field
-                for field in self._meta.concrete_fields
-                if fields is None or {field.name, field.attname} & set(fields)
-            ]
             self._fence.note_loaded(self, loaded)
+        if fields is None or self._seen is None:
+            self._seen = Seen.of(self, self._state.db)
+        else:
+            self._see(STATE_FIELDS & {field.attname for field in loaded})
 
-    def _transition(self, values: dict[str, Any], where: Fence | None, save: bool) -> bool:
-        """Set values and save; False if ``where`` did not hold any more."""
-        before = {name: getattr(self, name) for name in values}
+    def _where(self, status: int, force: bool) -> Fence:
+        """Return what must be true of the row for a transition; by force, nothing."""
+        using = self._state.db or "default"
+        return Fence(self.pk, using, self.start_time, None if force else status)
+
+    def _transition(self, values: dict[str, Any], where: Fence, save: bool) -> bool:
+        """Set values and write them alone; False if ``where`` did not hold any more.
+
+        What else the caller has changed is saved by ``save()``: the object may be older
+        than what a handler has written.
+        """
+        before = {name: self.__dict__[name] for name in values if name in self.__dict__}
         for name, value in values.items():
             setattr(self, name, value)
         if not save:
             return True
-        if self._fence is not None or where is None or self._state.adding:
+        if self._fence is not None or self._state.adding:
             self.save()
             return True
-        where.writes = STATE_FIELDS
-        self._fence = where
+        where.writes, self._fence = STATE_FIELDS, where
         try:
-            with savepoint.around(self._state.db or "default"):
-                self.save()
+            with savepoint.around(where.using):
+                self.save(using=where.using, update_fields={*values, "mod_time"})
         except exceptions.ClaimLost:
-            for name, value in before.items():
-                setattr(self, name, value)
+            vars(self).update(before)
             return False
         finally:
             self._fence = None
@@ -575,7 +695,7 @@ class SimpleTask(models.Model):
 
     def _refuse_to_come_back(self) -> None:
         """Refuse the INSERT of a row that its own handler has deleted."""
-        if self._fence is not None and self.pk is None and not self._state.adding:
+        if self._fence is not None and self._fence.is_deleted:
             name = task_info.text(type(self), self._fence.pk)
             raise exceptions.claim_lost(name)
 
@@ -588,6 +708,16 @@ class SimpleTask(models.Model):
 
     def _later(self, seconds: float) -> datetime.datetime:
         return timezone.now() + datetime.timedelta(seconds=seconds)
+
+
+@dataclass
+class _Saving:
+    """What a ``save()`` has done until now."""
+
+    is_inserted: bool = False  # the row with the state columns
+    is_created: bool = False  # as Django's post_save has it
+    using: str | None = None
+    written: list[Any] = field(default_factory=list)  # columns of UPDATEs
 
 
 def _saves_as_django_does(model: Any) -> bool:

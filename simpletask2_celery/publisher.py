@@ -14,10 +14,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from celery import current_app
-from django.db import connections, models, router, transaction
+from django.db import connections, models, router
 from kombu.exceptions import BatchPublishError, KombuError
 
-from . import prebuilt, producers, redis_lists, signals, task_info
+from . import prebuilt, producers, redis_lists, savepoint, signals, task_info
 from .conf import conf
 from .prebuilt import DO_TASK, Kind
 from .redis_push import BATCH
@@ -209,7 +209,13 @@ def _on_commit(
         return
     publication = _Publication(chunk, options)
     publication.messages.extend(messages)
-    transaction.on_commit(publication, using=using)
+    if not savepoint.after_commit(using, publication):
+        logger.warning(
+            "Autocommit is off on database %s, so nobody hears of a commit: %d rows not "
+            "published; auto-reset will find them.",
+            using,
+            len(messages),
+        )
 
 
 def _send(messages: list[Message], chunk: int, options: dict[str, Any]) -> None:

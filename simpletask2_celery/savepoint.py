@@ -4,11 +4,11 @@ An error of the database or of a fence would spoil that transaction, and the row
 not be written DONE any more. In a worker there is none around, and nothing is done.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 
 
 def around(using: str) -> AbstractContextManager[None]:
@@ -18,6 +18,19 @@ def around(using: str) -> AbstractContextManager[None]:
     """
     connection = connections[using]
     return _around(connection) if connection.in_atomic_block else nullcontext()
+
+
+def after_commit(using: str, call: Callable[[], Any]) -> bool:
+    """Call a function after the commit: now, where no transaction is open.
+
+    False, and nothing is called, where autocommit was switched off by hand: Django calls
+    nobody back then ("Performing actions after commit" of its documentation).
+    """
+    connection = connections[using]
+    if not (connection.in_atomic_block or connection.get_autocommit()):
+        return False
+    transaction.on_commit(call, using=using)
+    return True
 
 
 @contextmanager

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
-from django.db import transaction
 from django.dispatch import Signal
 
-from . import exceptions, task_info
+from . import exceptions, savepoint, task_info
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +179,7 @@ def _tell_of(
         **(facts or {}),
     }
     tell = partial(_tell, signal, type(row), about, words, **logged)
-    transaction.on_commit(tell, using=using)
+    savepoint.after_commit(using, tell)
 
 
 def _tell(

@@ -78,7 +78,7 @@ def _claim(
         time.sleep(LOOK)
     if not _is_token(row.start_time, now):  # reset and claimed again, since
         raise exceptions.error(exceptions.CLAIMED, task_info=row.get_task_info())
-    row._fence = Fence.around(row, DOING)
+    row._fence = Fence.around(row, using, DOING)
     _correct_lease(row, now)
     return row
 
@@ -184,7 +184,7 @@ def take_step(model: "type[SimpleTask]", using: str, pk: Any, step: int) -> "Sim
     row = _load(model, using, pk)
     if row is None:
         raise _why_no_step(model, using, pk, step)
-    row._fence = Fence.around(row, DOING)
+    row._fence = Fence.around(row, using, DOING)
     return row
 
 
@@ -216,6 +216,7 @@ def fail(row: "SimpleTask", error: BaseException) -> None:
 
     What the handler left in the row's fields is saved if it can be; the row ends anyway.
     """
+    row = own_row(row)
     now = _now(row)
     values = row._failure_values(now, error)
     try:
@@ -223,6 +224,7 @@ def fail(row: "SimpleTask", error: BaseException) -> None:
     except exceptions.DjangoSimpleTask2Error as unsaved:
         if not _write_alone(row, {**values, "mod_time": now}):
             raise
+        row._hold(values)
         name = task_info.text(type(row), row.pk)
         logger.warning("%s has failed, and saved no more than that: %s", name, unsaved)
     _tell_ended(row, error)
@@ -295,7 +297,7 @@ def give_up(row: "SimpleTask", error: BaseException, wait: bool) -> bool:
     values = {**row._failure_values(now, error), "mod_time": now}
     given_up = _end_lost(row, values, wait)
     if given_up:
-        vars(row).update(values)
+        row._hold(values)
         signals.finished(row, error)
     return given_up
 
@@ -312,7 +314,8 @@ def end_open(
 
 
 def _end_lost(row: "SimpleTask", values: dict[str, Any], wait: bool) -> bool:
-    lost = _held_by(Fence(row.pk, row.start_time, DOING), row)
+    using = str(row._state.db)
+    lost = _held_by(Fence(row.pk, using, row.start_time, DOING), row)
     mine = lost.filter(auto_reset_time=row.auto_reset_time)
     return retrying.persist(
         mine.db,
@@ -473,7 +476,7 @@ def owned(model: type[models.Model], using: str) -> models.QuerySet[Any]:
 
 def _held_by(fence: Fence, row: "SimpleTask") -> models.QuerySet[Any]:
     """Return the row while its run holds it; none when it does not any more."""
-    rows = owned(type(row), str(row._state.db))
+    rows = owned(type(row), fence.using)
     return fence.narrow(rows).filter(pk=fence.pk)
 
 
@@ -510,22 +513,47 @@ def _why_no_step(
 
 
 def _now(row: "SimpleTask") -> datetime.datetime:
-    return clock.now(str(row._state.db))
+    return clock.now(row._fence.using if row._fence else str(row._state.db))
 
 
 def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
     """Save the row with the values of a transition, behind its fence."""
-    assert row._fence is not None
-    name = task_info.text(type(row), row._fence.pk)  # a deleted row has none any more
+    fence = row._fence
+    assert fence is not None
+    name = task_info.text(type(row), fence.pk)
+    if row.pk != fence.pk:  # its handler has deleted it
+        raise exceptions.claim_lost(name, code)
     with writing(row, values):
         try:
             written = _persist_run(row, values, lambda: _is_saved(row))
         except SoftTimeLimitExceeded:  # about the run
             raise
         except Exception as error:  # of the database, or of the model's own save()
-            raise exceptions.error(code, task_info=name, error=error) from error
+            text = exceptions.in_words(error)
+            raise exceptions.error(code, task_info=name, error=text) from error
     if not written:
         raise exceptions.claim_lost(name, code)
+    row._hold(values)
+
+
+def own_row(row: "SimpleTask") -> "SimpleTask":
+    """Return the run's row, whatever a handler has made of the object that it was given.
+
+    One that was saved under another key, as a copy, or to another database, is that one's
+    from then on: the run goes on with the row that it has claimed.
+    """
+    fence = row._fence
+    assert fence is not None
+    if row.pk == fence.pk and not row._state.adding:
+        row._state.db = fence.using
+        return row
+    own = None if fence.is_deleted else _load(type(row), fence.using, fence.pk)
+    if own is None:
+        return row
+    own._fence = fence
+    fence.loaded.clear()
+    fence.note_loaded(own, own._meta.concrete_fields)
+    return own
 
 
 def _is_saved(row: "SimpleTask") -> bool:
@@ -562,7 +590,7 @@ def _persist_run(
     """
     fence = row._fence
     assert fence is not None
-    using = str(row._state.db)
+    using = fence.using
 
     def landed() -> bool:
         written = {**(values or {"mod_time": row.mod_time}), "start_time": fence.token}
