@@ -153,6 +153,10 @@ class Fence:
         """
         return [item for item in values if self._writes(item[0], item[2])]
 
+    def may_write(self, column: "models.Field[Any, Any]") -> bool:
+        """Tell whether a column is not the state's, or one of the transition's."""
+        return column.attname in self.writes or column.attname not in STATE_FIELDS
+
     def _writes(self, column: "models.Field[Any, Any]", value: Any) -> bool:
         if column.attname in self.writes:
             return True

@@ -7,7 +7,7 @@ handlers run again, so they must be repeatable.
 import datetime
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, partial, wraps
 from typing import Any, Self, TypeVar
 
 from django.db import models, router, transaction
@@ -20,6 +20,7 @@ from . import (
     exceptions,
     lost_runs,
     publisher,
+    retrying,
     runtime_timeouts,
     savepoint,
     signals,
@@ -150,11 +151,14 @@ class SimpleTask(models.Model):
         """
         self._refuse_to_come_back()
         before, self._saving = self._saving, _Saving()  # a receiver may save it, too
+        if type(self)._do_update is not SimpleTask._do_update:
+            vars(self)["_do_update"] = self._do_update_outermost  # before the class's
         try:
             super().save(*args, **kwargs)
             saved = self._saving
         finally:
             self._saving = before
+            vars(self).pop("_do_update", None)
         self._note_saved(saved)
         if saved.is_created and self.__dict__.get("status") == self.READY:
             publisher.publish_on_commit([self])
@@ -348,7 +352,7 @@ class SimpleTask(models.Model):
         failures: list[Exception] = []
         for using in state.candidates(cls):
             try:
-                if not state.holds(cls, using):
+                if not retrying.persist(using, partial(state.holds, cls, using)):
                     continue
                 for changed, rows in state.reset_stale(cls, using, choose):
                     if changed:
@@ -484,47 +488,82 @@ class SimpleTask(models.Model):
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle has of the row: a run's fence is not copied."""
         held: dict[str, Any] = super().__getstate__()
-        return {k: v for k, v in held.items() if k not in ("_fence", "_saving")}
+        return {
+            k: v for k, v in held.items() if k not in ("_fence", "_saving", "_do_update")
+        }
 
+    @wraps(models.Model._do_update)
     def _do_update(  # type: ignore[override]
         self,
-        base_qs: models.QuerySet[Any],
+        base_qs: models.QuerySet[Self],
         using: str,
         pk_val: Any,
         values: list[Any],
-        update_fields: Any,
-        forced_update: Any,
         *args: Any,
         **kwargs: Any,
     ) -> Any:
         """Update one table of the row; inside a run, behind its fence.
 
         The signature is Django's, as mixins that guard a save have it: they give their
-        ``base_qs`` or get this one's. Later versions than 5.2 add to it.
+        ``base_qs`` to this one, or get this one's. Later versions than 5.2 add to it.
         """
-        table: type[models.Model] = base_qs.model
         fence = self._fence
-        if fence is None or not fence.is_around(self, using):
-            if self._saving is not None:
-                values = [one for one in values if not self._is_stale(using, *one)]
-        else:
+        if fence is not None and fence.is_around(self, using):
             values = fence.keep(values)
-            if _has_state(table):
+            if _has_state(base_qs.model):
                 # Never an UPDATE without columns: Django would not ask the database,
                 # and a child table's columns would be written unfenced.
-                values = values or [(_field(table), None, fence.token)]
-                base_qs = fence.narrow(base_qs)
-        updated = super()._do_update(
-            base_qs, using, pk_val, values, update_fields, forced_update, *args, **kwargs
-        )
+                values = values or [(_field(base_qs.model), None, fence.token)]
+        base_qs, values = self._narrow(base_qs, using, values)
+        updated = super()._do_update(base_qs, using, pk_val, values, *args, **kwargs)
         if updated and self._saving is not None:
             self._saving.using = using
             self._saving.written += [column for column, _, _ in values]
-        # A guard of the model's own may have refused: then that one has to say so.
-        if not updated and fence is not None and fence.is_around(self, using):
-            if not state.has_claim(self):  # or Django would INSERT it again
-                raise exceptions.claim_lost(task_info.text(type(self), fence.pk))
+        self._require_claim(updated, using)
         return updated
+
+    def _do_update_outermost(
+        self,
+        base_qs: models.QuerySet[Self],
+        using: str,
+        pk_val: Any,
+        values: list[Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Do the same before anything of a mixin's, which may not call what it stands for.
+
+        django-concurrency replaces a model's ``_do_update`` by one that asks nobody.
+        """
+        base_qs, values = self._narrow(base_qs, using, values)
+        update: Any = type(self)._do_update
+        updated = update(self, base_qs, using, pk_val, values, *args, **kwargs)
+        self._require_claim(updated, using)
+        return updated
+
+    def _narrow(
+        self, base_qs: models.QuerySet[Self], using: str, values: list[Any]
+    ) -> tuple[models.QuerySet[Self], list[Any]]:
+        """Return the rows that a save may write to, and which values of the state's."""
+        fence = self._fence
+        if fence is not None and fence.is_around(self, using):
+            values = [one for one in values if fence.may_write(one[0])]
+            return fence.narrow(base_qs) if _has_state(base_qs.model) else base_qs, values
+        if self._saving is not None:  # and not Django's loading of a fixture
+            values = [one for one in values if not self._is_stale(using, *one)]
+        return base_qs, values
+
+    def _require_claim(self, updated: Any, using: str) -> None:
+        """Raise 2910014 where a save of a run has missed: Django would insert the row.
+
+        But where the run has its claim, a guard of the model's own has refused: then that
+        one has to say so.
+        """
+        fence = self._fence
+        if updated or fence is None or not fence.is_around(self, using):
+            return
+        if not state.has_claim(self):
+            raise exceptions.claim_lost(task_info.text(type(self), fence.pk))
 
     def _is_stale(self, using: str, column: Any, _: None, value: Any) -> bool:
         """Tell whether a save outside of runs has nothing to say about a column.
