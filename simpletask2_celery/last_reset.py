@@ -15,7 +15,10 @@ def note() -> None:
 def age() -> float | None:
     """Return how many seconds ago a reset ran; None where that is not known."""
     noted = project_cache.get("last-reset")
-    return None if noted is None else max(0.0, time.time() - noted)
+    if isinstance(noted, bool) or not isinstance(noted, (int, float)):
+        return None  # not our own note
+    age = time.time() - noted
+    return max(0.0, age) if abs(age) < KEPT else None
 
 
 def ask(seconds: float) -> bool:

@@ -219,7 +219,7 @@ class SimpleTask(models.Model):
         if isinstance(rows, models.QuerySet):
             if not issubclass(rows.model, cls):
                 raise TypeError(f"{cls.__name__}.publish_many() got {rows.model!r}.")
-            ready = rows.filter(status=cls.READY)
+            ready = state.light(rows.filter(status=cls.READY))
             return publisher.publish_on_commit(ready.iterator(chunk_size=1000), chunk)
         rows = list(rows)
         for row in rows:
@@ -356,7 +356,7 @@ class SimpleTask(models.Model):
                     continue
                 for changed, rows in state.reset_stale(cls, using, choose):
                     if changed:
-                        publisher.publish_on_commit(rows)
+                        publisher.publish_on_commit(rows, leave_out=True)
                     count += changed
             except Exception as error:  # the other databases come next
                 failures.append(error)

@@ -8,6 +8,7 @@ messages go to Celery, to the original's Redis lists or to both.
 
 import itertools
 import logging
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -15,9 +16,17 @@ from typing import Any, NamedTuple
 
 from celery import current_app
 from django.db import connections, models, router
-from kombu.exceptions import BatchPublishError, KombuError
+from kombu.exceptions import BatchPublishError, KombuError, OperationalError
 
-from . import prebuilt, producers, redis_lists, savepoint, signals, task_info
+from . import (
+    exceptions,
+    prebuilt,
+    producers,
+    redis_lists,
+    savepoint,
+    signals,
+    task_info,
+)
 from .conf import conf
 from .prebuilt import DO_TASK, Kind
 from .redis_push import BATCH
@@ -25,6 +34,9 @@ from .redis_push import BATCH
 logger = logging.getLogger(__name__)
 
 BREAK = 5.0  # seconds without publishing after a failure
+#: What amqp calls a queue's name of over 255 bytes, beside struct.error: no connection's.
+_OF_A_NAME = frozenset({"FrameSyntaxError"})
+MOST_REFUSED = 1000  # channels that are known to be refused
 
 
 class Message(NamedTuple):
@@ -58,9 +70,12 @@ celery_breaker = Breaker()
 lists_breaker = Breaker()
 
 
-def publish_on_commit(rows: Iterable[models.Model], chunk: int = 1, **options: Any) -> int:
+def publish_on_commit(
+    rows: Iterable[models.Model], chunk: int = 1, leave_out: bool = False, **options: Any
+) -> int:
     """Publish saved rows once their database has committed; return their number.
 
+    With ``leave_out``, rows whose own methods raise are logged, and the others published.
     ``chunk`` is how many rows of a kind a message of Celery carries at most;
     ``options`` go to ``apply_async`` (countdown, eta, priority, queue). Streams:
     of an iterator not more than 1,000 messages are held at a time.
@@ -70,7 +85,7 @@ def publish_on_commit(rows: Iterable[models.Model], chunk: int = 1, **options: A
     while page := list(itertools.islice(rows, BATCH * chunk)):
         count += len(page)
         by_database: dict[str, list[Message]] = {}
-        for using, message in _messages_of(page):
+        for using, message in _messages_of(page, leave_out):
             by_database.setdefault(using, []).append(message)
         for using, messages in by_database.items():
             _on_commit(using, messages, chunk, options)
@@ -85,25 +100,40 @@ def message_of(row: Any, channel: str | None = None) -> Message:
     return message._replace(kind=message.kind._replace(channel=channel))
 
 
-def _messages_of(rows: Iterable[Any]) -> Iterator[tuple[str, Message]]:
+def _messages_of(
+    rows: Iterable[Any], leave_out: bool = False
+) -> Iterator[tuple[str, Message]]:
     """Yield database and message of each row; what rows share is asked for once."""
-    named = conf.publish_to != "celery"
-    limited = conf.enforce_timeout
     known: dict[Any, tuple[str, bool, Kind]] = {}
     for row in rows:
-        what = type(row), row._state.db, row.get_channel_name()
-        if what not in known:
-            home = router.db_for_write(type(row), instance=row)
-            meta, db = row._meta, row._state.db
-            using = None if db in (None, "default") else db
-            kind = Kind(meta.app_label, meta.model_name, using, what[2])
-            known[what] = db or home, db in (None, router.db_for_write(type(row))), kind
-        database, nameable, kind = known[what]
-        if limited:
-            soft, hard = time_limits(row.get_do_task_timeout())
-            kind = kind._replace(soft_time_limit=soft, time_limit=hard)
-        name = row.get_task_info() if named and nameable else None
-        yield database, Message(kind, task_info.json_id(row), name)
+        try:
+            made = _message_of(row, known)
+        except Exception as error:  # of a method of the row's own
+            if not leave_out:
+                raise
+            name = task_info.text(type(row), row.pk)
+            text = exceptions.in_words(error)
+            about = {"task_info": name}
+            logger.error("%s is not published: %s", name, text, extra=about)
+        else:
+            yield made
+
+
+def _message_of(row: Any, known: dict[Any, tuple[str, bool, Kind]]) -> tuple[str, Message]:
+    what = type(row), row._state.db, row.get_channel_name()
+    if what not in known:
+        home = router.db_for_write(type(row), instance=row)
+        meta, db = row._meta, row._state.db
+        using = None if db in (None, "default") else db
+        kind = Kind(meta.app_label, meta.model_name, using, what[2])
+        known[what] = db or home, db in (None, router.db_for_write(type(row))), kind
+    database, nameable, kind = known[what]
+    if conf.enforce_timeout:
+        soft, hard = time_limits(row.get_do_task_timeout())
+        kind = kind._replace(soft_time_limit=soft, time_limit=hard)
+    is_named = nameable and conf.publish_to != "celery"
+    name = row.get_task_info() if is_named else None
+    return database, Message(kind, task_info.json_id(row), name)
 
 
 def time_limits(timeout: float) -> tuple[float, float]:
@@ -266,26 +296,87 @@ def _push_to_lists(messages: list[Message]) -> list[Message]:
 
 
 def send_to_celery(messages: list[Message], options: dict[str, Any]) -> bool:
-    """Send messages now; return False if the broker failed, now or a moment ago."""
+    """Send messages now; return False if some were not sent: the broker failed.
+
+    Now or a moment ago; as a whole, or by refusing one channel's queue. The messages of
+    other channels are sent all the same. Raises what no broker has raised, at the end.
+    """
     if current_app.conf.task_always_eager:
         _run_eagerly(messages, options)
         return True
     if celery_breaker.is_open():
         logger.debug("Broker failed lately: %d messages left to auto-reset.", len(messages))
         return False
-    try:
-        _send_batch(messages, options)
-    except Exception as error:
-        connection = producers.connection()
-        broken = (*connection.connection_errors, *connection.channel_errors)
-        if not isinstance(error, (KombuError, OSError, *broken)):
-            raise
-        celery_breaker.open()
-        rows = sum(len(m.row) if isinstance(m.row, list) else 1 for m in messages)
-        _say_failed(f"Broker {connection.as_uri()}", error, rows)
+    allowed = [one for one in messages if not _is_refused(one.kind.channel)]
+    if not allowed:
         return False
-    signals.published(messages)
-    return True
+    try:
+        _send_batch(allowed, options)
+    except Exception as error:
+        if _has_lost_the_broker(error):
+            celery_breaker.open()
+            _say_failed(f"Broker {producers.connection().as_uri()}", error, _rows(allowed))
+            return False
+        return _send_apart(allowed, options, error)
+    signals.published(allowed)
+    return len(allowed) == len(messages)
+
+
+def _send_apart(messages: list[Message], options: dict[str, Any], error: Exception) -> bool:
+    """Send the messages of each channel by themselves: one's were refused, by ``error``."""
+    by_channel: dict[str, list[Message]] = {}
+    for message in messages:
+        by_channel.setdefault(message.kind.channel, []).append(message)
+    if len(by_channel) == 1:
+        if not _is_of_the_broker(error):
+            raise error
+        [channel] = by_channel
+        _refuse(channel)
+        _say_refused(channel, error, _rows(messages))
+        return False
+    failures: list[Exception] = []
+    sent = []
+    for some in by_channel.values():
+        try:
+            sent.append(send_to_celery(some, options))
+        except Exception as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+    return all(sent)
+
+
+def _has_lost_the_broker(error: Exception) -> bool:
+    """Tell whether no other message would be sent either."""
+    connection = producers.connection()
+    if any(isinstance(one, connection.channel_errors) for one in (error, error.__cause__)):
+        return False
+    lost = (OSError, OperationalError, BatchPublishError, *connection.connection_errors)
+    return isinstance(error, lost) and type(error).__name__ not in _OF_A_NAME
+
+
+def _is_of_the_broker(error: Exception) -> bool:
+    connection = producers.connection()
+    broken = (*connection.connection_errors, *connection.channel_errors)
+    return isinstance(error, (KombuError, OSError, struct.error, *broken))
+
+
+def _rows(messages: list[Message]) -> int:
+    return sum(len(m.row) if isinstance(m.row, list) else 1 for m in messages)
+
+
+#: Of channels whose queue was refused lately: when they may be tried again.
+_refused: dict[str, Breaker] = {}
+
+
+def _refuse(channel: str) -> None:
+    if len(_refused) >= MOST_REFUSED:
+        _refused.clear()
+    _refused.setdefault(channel, Breaker()).open()
+
+
+def _is_refused(channel: str) -> bool:
+    return channel in _refused and _refused[channel].is_open()
 
 
 def _run_eagerly(messages: list[Message], options: dict[str, Any]) -> None:
@@ -326,7 +417,8 @@ def _send_batch(messages: list[Message], options: dict[str, Any]) -> None:
 
 def has_failed() -> bool:
     """Tell whether what was published a moment ago may not have arrived."""
-    return celery_breaker.is_open() or lists_breaker.is_open()
+    refused = any(breaker.is_open() for breaker in list(_refused.values()))
+    return refused or celery_breaker.is_open() or lists_breaker.is_open()
 
 
 def ping() -> None:
@@ -375,5 +467,18 @@ def _say_failed(what: str, error: object, rows: int) -> None:
         what,
         error,
         rows,
+        BREAK,
+    )
+
+
+def _say_refused(channel: str, error: object, rows: int) -> None:
+    queue = prebuilt.queue_of(channel, {}).get("queue", "of the default")
+    logger.warning(
+        "The broker refuses queue %s (%s): %d rows of channel %s not published, nor "
+        "others for %d s; auto-reset will find them.",
+        task_info.short(queue),
+        error,
+        rows,
+        task_info.short(channel),
         BREAK,
     )

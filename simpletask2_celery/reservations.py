@@ -90,7 +90,7 @@ def _from_database(channels: list[str], task_models: list[type[SimpleTask]]) -> 
     for model in random.sample(task_models, len(task_models)):  # none waits for another
         using = router.db_for_write(model)  # of which alone "app.model:pk" can speak
         for row in _waiting(model, using, channels):
-            if _is_due(row) and state.reserve(model, using, row.pk):
+            if state.reserve(model, using, row.pk):
                 return row.get_task_info()
     return None
 
@@ -99,11 +99,13 @@ def _waiting(
     model: type[SimpleTask], using: str, channels: list[str]
 ) -> Iterator[SimpleTask]:
     rows = state.unreserved(model, using).filter(_in_channels(model, channels))
-    rows = rows.order_by("pk")
-    page = list(rows[:PAGE])
-    while page:
-        yield from (row for row in page if row.get_channel_name() in channels)
-        page = list(rows.filter(pk__gt=page[-1].pk)[:PAGE])
+    for page in state.pages(rows, PAGE):
+        for row in page:
+            try:
+                if row.get_channel_name() in channels and _is_due(row):
+                    yield row
+            except Exception as error:  # of a method of the row's own
+                state.log_left_out(model, row.pk, error)
 
 
 def _in_channels(model: type[SimpleTask], channels: list[str]) -> Q:

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 REMEMBERED = 5.0  # seconds an answer is used without asking again
 GIVEN_UP = 30.0  # seconds without asking after a failure
 WAIT = 0.2  # seconds of an operation
+LONGEST = 366 * 24 * 3600  # seconds of a lease or a wait
 
 _answers: dict[str, tuple[float, int | None]] = {}
 _given_up_until = 0.0
@@ -68,9 +69,9 @@ def _seconds(key: str, stored: Any) -> int | None:
         return None
     try:
         seconds = int(stored)
-    except ValueError:
+    except (ValueError, TypeError):  # or digits by the thousand
         seconds = 0
-    if seconds <= 0:
-        logger.warning("Redis key %s must hold a number of seconds above 0.", key)
+    if not 0 < seconds <= LONGEST:
+        logger.warning("Redis key %s must hold a number of seconds, 1 to %d.", key, LONGEST)
         return None
     return seconds

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -36,7 +36,7 @@ from . import (
     statements,
     task_info,
 )
-from .fence import Fence
+from .fence import STATE_FIELDS, Fence
 
 if TYPE_CHECKING:
     from .models import SimpleTask
@@ -45,10 +45,22 @@ logger = logging.getLogger(__name__)
 
 READY, DOING, DONE = 10, 20, 30
 PAGE = 1000  # rows of one UPDATE of a reset; no lock is held longer than that
-_UNREAD = ("add_time", "mod_time", "step1_time", "step2_time", "step3_time")  # by a reset
 RESERVED = 10.0  # seconds that a row handed out over HTTP is handed to nobody else
 LOCKED = 0.2  # seconds that a claim looks again at a row that a transaction has locked
 LOOK = 0.05  # seconds between two such looks
+#: Fields whose values are short: all others are read where they are asked for.
+_SMALL = (
+    models.BooleanField,
+    models.DateField,
+    models.DecimalField,
+    models.DurationField,
+    models.FloatField,
+    models.ForeignKey,
+    models.GenericIPAddressField,
+    models.IntegerField,
+    models.TimeField,
+    models.UUIDField,
+)
 _LOCK_WAIT_TIMEOUT = 1205  # MySQL's error number
 #: Seconds that a run tries to write its row: its handler would have worked for nothing.
 RUN_PATIENCE = 60.0
@@ -351,15 +363,76 @@ def _end_lost(row: "SimpleTask", values: dict[str, Any], wait: bool) -> bool:
     )
 
 
-def pages(rows: "models.QuerySet[Any]") -> "Iterator[list[Any]]":
-    """Yield rows a page at a time by key; those that leave the filter do no harm."""
-    size = page_size(rows.model)
-    rows = rows.order_by("pk")
+def light(rows: "models.QuerySet[Any]") -> "models.QuerySet[Any]":
+    """Return the same rows without their payload, which is read where it is asked for.
+
+    A thousand rows take as much memory whatever they carry, and a value that cannot be
+    read keeps no other row from being found.
+    """
+    model: type[models.Model] = rows.model
+    heavy = _heavy_fields(model)
+    return rows.defer(*heavy) if heavy else rows
+
+
+@cache
+def _heavy_fields(model: type[models.Model]) -> list[str]:
+    return [
+        column.name
+        for column in model._meta.concrete_fields
+        if not (column.primary_key or column.attname in STATE_FIELDS or _is_small(column))
+    ]
+
+
+def _is_small(column: Any) -> bool:
+    if hasattr(column, "from_db_value"):  # which may fail
+        return False
+    if isinstance(column, models.CharField):
+        return (column.max_length or PAGE) < PAGE
+    return isinstance(column, _SMALL)
+
+
+def pages(rows: "models.QuerySet[Any]", size: int | None = None) -> "Iterator[list[Any]]":
+    """Yield rows a page at a time by key; those that leave the filter do no harm.
+
+    One that cannot be loaded is logged, and left out.
+    """
+    size = size or page_size(rows.model)
+    rows = light(rows.order_by("pk"))
     rest = rows
-    page: list[Any]
-    while page := retrying.persist(rows.db, partial(list, rest[:size])):
+    while found := retrying.persist(rows.db, partial(_load_page, rest, size)):
+        page, last = found
         yield page
-        rest = rows.filter(pk__gt=page[-1].pk)
+        rest = rows.filter(pk__gt=last)
+
+
+def _load_page(rows: "models.QuerySet[Any]", size: int) -> tuple[list[Any], Any] | None:
+    """Return a page of rows and the key of its last; None where there are none."""
+    try:
+        page = list(rows[:size])
+    except Error:
+        raise
+    except Exception:  # of one row
+        keys = list(rows.values_list("pk", flat=True)[:size])
+        page = [row for key in keys if (row := _load_or_log(rows, key)) is not None]
+        return page, keys[-1]
+    return (page, page[-1].pk) if page else None
+
+
+def _load_or_log(rows: "models.QuerySet[Any]", key: Any) -> Any:
+    try:
+        return rows.filter(pk=key).first()
+    except Error:
+        raise
+    except Exception as error:
+        log_left_out(rows.model, key, error)
+        return None
+
+
+def log_left_out(model: type[models.Model], key: Any, error: Exception) -> None:
+    """Say that a row is left out of what is done with many."""
+    name = task_info.text(model, key)
+    text = exceptions.in_words(error)
+    logger.error("%s is left out: %s", name, text, extra={"task_info": name})
 
 
 def page_size(model: type[models.Model]) -> int:
@@ -386,12 +459,9 @@ def reset_pages(
     which does nothing to it.
     """
     model, using = rows.model, rows.db
-    for page in pages(rows.filter(still).defer(*_UNREAD)):
+    for page in pages(rows.filter(still)):
         now = clock.now(using)
-        by_wait: dict[int, list[SimpleTask]] = {}
-        for row in choose(page):
-            by_wait.setdefault(row.get_task_wait_timeout(), []).append(row)
-        for seconds, group in by_wait.items():
+        for seconds, group in _by_wait(page, choose).items():
             keys = statements.has_key(model, using, [row.pk for row in group])
             mine = owned(model, using).filter(still, keys)
             values = model._reset_values(now, seconds)
@@ -399,6 +469,30 @@ def reset_pages(
             if signals.is_wanted(signals.task_reset, model):
                 signals.reset(_were_reset(group, using, changed, values), reason)
             yield changed, group
+
+
+def _by_wait(
+    page: "list[SimpleTask]", choose: "Callable[[list[SimpleTask]], list[SimpleTask]]"
+) -> "dict[int, list[SimpleTask]]":
+    """Return the rows to reset by the seconds that they wait then.
+
+    Of a page that fails each row is asked by itself: a method of one row's may raise.
+    """
+    by_wait: dict[int, list[SimpleTask]] = {}
+    try:
+        for row in choose(page):
+            by_wait.setdefault(row.get_task_wait_timeout(), []).append(row)
+    except Error:
+        raise
+    except Exception as error:
+        if len(page) == 1:
+            log_left_out(type(page[0]), page[0].pk, error)
+            return {}
+        by_wait = {}
+        for row in page:
+            for seconds, rows in _by_wait([row], choose).items():
+                by_wait.setdefault(seconds, []).extend(rows)
+    return by_wait
 
 
 def _reset_page(

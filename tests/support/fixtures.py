@@ -50,6 +50,7 @@ def close_breakers():
     from simpletask2_celery import publisher
 
     publisher.celery_breaker._until = publisher.lists_breaker._until = 0.0
+    publisher._refused.clear()
 
 
 def redis():

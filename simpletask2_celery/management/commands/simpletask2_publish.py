@@ -40,15 +40,12 @@ class Command(SelectionCommand):
 
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
         """Publish a page at a time. Raises CommandError where the broker fails."""
-        rows = part.rows.order_by("pk")
-        page = list(rows[: state.PAGE])
-        while page:
+        for page in state.pages(part.rows):
             count = part.model.publish_many(page, options["chunk"])
             if publisher.celery_breaker.is_open() or publisher.lists_breaker.is_open():
                 text = translate("The broker fails: auto-reset will publish the others.")
                 raise CommandError(f"{self.summary(self.done)} {text}")
             yield count
-            page = list(rows.filter(pk__gt=page[-1].pk)[: state.PAGE])
 
     def summary(self, count: int) -> str:
         """Return how many rows were published."""
