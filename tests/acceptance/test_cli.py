@@ -14,7 +14,7 @@ from celery import current_app
 from click.testing import CliRunner
 
 from simpletask2_celery.cli import main
-from tests.support.fixtures import ROOT, environ, kill, wait_until
+from tests.support.fixtures import ROOT, end_group, environ, wait_until
 from tests.support.project.jobs.models import ChannelJob, Job
 from tests.support.services import free_port
 
@@ -133,9 +133,7 @@ def foreground(config):
     processes = []
 
     def start(*words):
-        process = subprocess.Popen(
-            command(config, *words), cwd=ROOT, env=environ(), start_new_session=True
-        )
+        process = subprocess.Popen(command(config, *words), cwd=ROOT, env=environ())
         processes.append(process)
         wait_until(
             lambda: "ready." in (config.log.exists() and config.log.read_text() or "")
@@ -144,7 +142,10 @@ def foreground(config):
 
     yield start
     for process in processes:
-        kill(process)
+        process.kill()
+        process.wait()
+    for pid in (pid for role in ("worker", "beat") for pid in started(config, role)):
+        end_group(pid)  # each is a session of its own
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

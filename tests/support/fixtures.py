@@ -283,15 +283,20 @@ def is_ready(process):
 
 
 def kill(process):
-    """End a process and its children at once: a warm shutdown takes seconds.
+    """End a process and its children at once: a warm shutdown takes seconds."""
+    end_group(process.pid, process.wait)
 
-    A child that still lives has its parent's connection to the broker, which would take
-    the next test's message.
+
+def end_group(number, wait=lambda: None):
+    """Kill a process group, and wait until no member of it lives.
+
+    One that lives has its parent's connection to the broker, which would take the next
+    test's message.
     """
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    wait_until(lambda: not any(_living_of(process.pid)), what="the children's end")
+        os.killpg(number, signal.SIGKILL)
+    wait()
+    wait_until(lambda: not any(_living_of(number)), what="the children's end")
 
 
 def _living_of(group):
