@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds that a claim or a reset is tried for
 _FIRST_PAUSE = 0.02  # seconds before the second try; each pause is twice the one before
-_LONGEST_PAUSE = 2.0  # seconds
+_LONGEST_PAUSE = 0.5  # seconds
 
 
 class Fault(Enum):

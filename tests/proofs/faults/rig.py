@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from django.apps import apps
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from tests.proofs.faults.processes import Fork, fresh
 
@@ -160,6 +160,15 @@ class Rig:
         """Note an operator's act, before it happens: the claim ends no earlier."""
         now = time.time()
         self.Ledger.objects.create(what=what, row=name, began=now, seen=now, ended=True)
+
+    def lock_rows(self, seconds):
+        """Hold the locks of all rows that are not DONE, as somebody's transaction does."""
+        from tests.proofs.faults.shop.models import TASKS
+
+        with transaction.atomic():
+            for model in TASKS:
+                list(model.objects.exclude(status=DONE).select_for_update())
+            time.sleep(seconds)
 
     def all_done(self):
         from tests.proofs.faults.shop.models import TASKS

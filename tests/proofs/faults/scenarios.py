@@ -198,6 +198,57 @@ def database_restarted_before_finish(rig):
     rig.database.restart()
 
 
+# -- sessions and people: no run whose handler has succeeded is repeated --------------------
+
+#: Handlers that touch no database: what fails is the library's to mend, and nothing else.
+QUIET = {"what": ["work"], "pause": 0.04}
+
+
+@fault("sessions cut, twelve times under load", needs_server=True, once=True)
+def sessions_cut(rig):
+    """In mid-handler, while idle, in a step's write, after its COMMIT was sent."""
+    rig.start(**QUIET)
+    rig.strike()
+    for _ in range(12):
+        rig.database.cut_sessions()
+        time.sleep(0.2)
+
+
+@fault("server cuts sessions that idle for a second", needs_server=True, once=True)
+def sessions_idle(rig):
+    rig.database.limit_idle(1)
+    try:
+        rig.start(**QUIET, seconds=1.6, count=rig.rows // 4)
+        rig.in_mid_step()
+        rig.strike()
+        rig.apps[0].wait(60)
+        time.sleep(2)  # all of the worker's are cut
+        rig.app(**QUIET, count=rig.rows // 4).wait(60)
+        time.sleep(2)
+    finally:
+        rig.database.limit_idle(0)
+
+
+@fault("read-only server for 2 s, twice: a failover and back", needs_server=True, once=True)
+def failover(rig):
+    rig.start(**QUIET)
+    rig.strike()
+    for _ in range(2):
+        rig.database.refuse_writes(True)
+        time.sleep(2)
+        rig.database.refuse_writes(False)
+        time.sleep(4)  # a lease, or one run would meet both
+
+
+@fault("rows locked by a transaction for 2 s, twice", needs_server=True, once=True)
+def rows_locked(rig):
+    rig.start(**QUIET)
+    rig.strike()
+    for _ in range(2):
+        rig.lock_rows(2)
+        time.sleep(1)
+
+
 # -- the operator ------------------------------------------------------------------------
 
 

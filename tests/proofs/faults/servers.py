@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 
@@ -229,6 +229,28 @@ class PostgreSQL:
             ["-w", *arguments], pgdata=server.pgdata, user=server.system_user
         )
 
+    def sql(self, *statements):
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def cut_sessions(self):
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+    def limit_idle(self, seconds):
+        limit = f"ALTER SYSTEM SET idle_session_timeout = '{seconds}s'"
+        self.sql(limit, "SELECT pg_reload_conf()")
+
+    def refuse_writes(self, refuses):
+        word = "on" if refuses else "off"
+        limit = f"ALTER SYSTEM SET default_transaction_read_only = {word}"
+        self.sql("SET transaction_read_only = off", limit, "SELECT pg_reload_conf()")
+
     def restart(self):
         """As a crash: connections are cut, the log is replayed."""
         self._pg_ctl("-m", "immediate", "restart")
@@ -272,6 +294,8 @@ class MariaDB(Process):
             "CREATE DATABASE IF NOT EXISTS faults CHARACTER SET utf8mb4;\n"
             "CREATE USER IF NOT EXISTS faults@'127.0.0.1' IDENTIFIED BY 'faults';\n"
             "GRANT ALL ON faults.* TO faults@'127.0.0.1';\n"
+            "CREATE USER IF NOT EXISTS admin@'127.0.0.1' IDENTIFIED BY 'faults';\n"
+            "GRANT ALL ON *.* TO admin@'127.0.0.1';\n"
         )
 
     def command(self):
@@ -286,6 +310,37 @@ class MariaDB(Process):
             f"--init-file={self.folder}/init.sql",
             "--innodb-buffer-pool-size=32M",
         ]
+
+    def sql(self, *statements):
+        import pymysql
+
+        with closing(
+            pymysql.connect(
+                host="127.0.0.1", port=self.port, user="admin", password="faults"
+            )
+        ) as connection:
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+                return cursor.fetchall()
+
+    def cut_sessions(self):
+        from pymysql import OperationalError
+
+        sessions = self.sql(
+            "SELECT id FROM information_schema.processlist WHERE user = 'faults'"
+        )
+        for (number,) in sessions:
+            with suppress(OperationalError):  # it has ended by itself
+                self.sql(f"KILL {number}")
+
+    def limit_idle(self, seconds):
+        """Limit the sessions that are there, by cutting them, and those to come."""
+        self.sql(f"SET GLOBAL wait_timeout = {seconds or 28800}")
+        self.cut_sessions()
+
+    def refuse_writes(self, refuses):
+        self.sql(f"SET GLOBAL read_only = {int(refuses)}")
 
     def answers(self):
         import pymysql
