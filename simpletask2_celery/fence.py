@@ -97,9 +97,9 @@ class Fence:
     """
 
     pk: Any
-    using: str
     token: datetime.datetime | None
     status: int | None
+    using: str = "default"
     loaded: dict[str, Any] = field(default_factory=dict)
     writes: frozenset[str] = frozenset()
     ended: Ended | None = None
@@ -110,7 +110,7 @@ class Fence:
     def around(cls, row: models.Model, using: str, status: int) -> "Fence":
         """Put a fence around a row just claimed and loaded."""
         token = row.start_time  # type: ignore[attr-defined]
-        fence = cls(row.pk, using, token, status, depth=_depth(using))
+        fence = cls(row.pk, token, status, using, depth=_depth(using))
         fence.note_loaded(row, row._meta.concrete_fields)
         return fence
 

@@ -161,7 +161,7 @@ class SimpleTask(models.Model):
             vars(self).pop("_do_update", None)
         self._note_saved(saved)
         if saved.is_created and self.__dict__.get("status") == self.READY:
-            publisher.publish_on_commit([self])
+            publisher.publish_on_commit([self], leave_out=True)
 
     @_alters_data
     def publish(
@@ -701,7 +701,7 @@ class SimpleTask(models.Model):
     def _where(self, status: int, force: bool) -> Fence:
         """Return what must be true of the row for a transition; by force, nothing."""
         using = self._state.db or "default"
-        return Fence(self.pk, using, self.start_time, None if force else status)
+        return Fence(self.pk, self.start_time, None if force else status, using)
 
     def _transition(self, values: dict[str, Any], where: Fence, save: bool) -> bool:
         """Set values and write them alone; False if ``where`` did not hold any more.

@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 import time
+from http.client import RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _KEYWORDS = sorted(set(inspect.signature(requests.Session.request).parameters) - {"self"})
 _CHUNK = 16 * 1024
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # to send twice
 _sessions: dict[Policy, requests.Session] = {}
 os.register_at_fork(after_in_child=_sessions.clear)
 
@@ -67,7 +69,7 @@ def _checked(request: Any) -> dict[str, Any]:
 def _exchange(request: dict[str, Any]) -> dict[str, Any]:
     proxy_policy.current().require_direct(request)
     options = {"timeout": conf.proxy_timeout, **request, "stream": True}
-    with _session().request(**options) as response:
+    with _answer_to(options) as response:
         body = bytearray()
         for chunk in response.iter_content(_CHUNK):
             body += chunk
@@ -79,6 +81,37 @@ def _exchange(request: dict[str, Any]) -> dict[str, Any]:
             "proxied_status": response.status_code,
             "proxied_headers": dict(response.headers),
         }
+
+
+def _answer_to(options: dict[str, Any]) -> requests.Response:
+    """Make the request; once more where a kept connection was closed under it.
+
+    That is for methods that do no harm twice, of which no byte of an answer came:
+    RFC 9110, section 9.2.2.
+    """
+    try:
+        return _session().request(**options)
+    except requests.ConnectionError as error:
+        if not (_was_closed(error) and _can_be_repeated(options)):
+            raise
+        return _session().request(**options)
+
+
+def _was_closed(error: BaseException) -> bool:
+    """Tell whether the server has closed the connection without an answer."""
+    causes: list[Any] = [error, *error.args]
+    for cause in causes:
+        causes += [one for one in getattr(cause, "args", ()) if isinstance(one, Exception)]
+        if isinstance(cause, (RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+            return True
+    return False
+
+
+def _can_be_repeated(options: dict[str, Any]) -> bool:
+    """Tell whether the method is idempotent and the body, if any, can be sent again."""
+    body = options.get("data")
+    plain = body is None or isinstance(body, (str, bytes, dict, list, tuple))
+    return plain and not options.get("files") and str(options["method"]).upper() in _SAFE
 
 
 def _session() -> requests.Session:

@@ -9,6 +9,7 @@ import os
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import requests
 from django.http.request import validate_host
@@ -27,9 +28,11 @@ _PUBLIC_IPV6 = ip_network("2000::/3")
 _NOT_PUBLIC = (
     ip_network("168.63.129.16/32"),  # the metadata of virtual machines on Azure
     ip_network("192.0.0.0/24"),  # of the protocols; the metadata of Oracle's cloud
+    ip_network("192.88.99.0/24"),  # relays of 6to4, given up by RFC 7526
     ip_network("224.0.0.0/4"),  # multicast
     ip_network("2001::/23"),  # of the protocols; Teredo, which holds an IPv4 address
     ip_network("2002::/16"),  # 6to4, which holds an IPv4 address
+    ip_network("3fff::/20"),  # of documentation, RFC 9637
 )
 
 
@@ -77,7 +80,7 @@ def current() -> Policy:
 
 def session(policy: Policy, connections: int) -> requests.Session:
     """Return a session that obeys the policy and keeps that many connections a host."""
-    made = requests.Session()
+    made = _Session()
     for scheme in ("http://", "https://"):
         made.mount(scheme, _Adapter(policy, connections))
     if policy.needs_direct:
@@ -156,6 +159,37 @@ class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
+class _Session(requests.Session):
+    """Reads no body of a redirect, however large, and keeps cookies to their origin."""
+
+    def resolve_redirects(self, *args: Any, **kwargs: Any) -> Any:
+        """Follow redirects; where a handler wants them itself, requests has no part in it.
+
+        It would read the whole body of the answer, to say where the next one would go.
+        """
+        if kwargs.get("yield_requests"):
+            return iter(())
+        return super().resolve_redirects(*args, **kwargs)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where a redirect leads, and close its answer unread."""
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            resp.close()
+            resp._content, resp._content_consumed = b"", True  # type: ignore[attr-defined]
+        return target
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Take along to another origin neither a password nor a cookie."""
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        before, after = response.request.url or "", prepared_request.url or ""
+        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Cookie", None)
+            prepared_request._cookies.clear()  # type: ignore[attr-defined]
+
+
 class _Adapter(HTTPAdapter):
     """Asks the policy about the pool that a hop is about to use."""
 
@@ -165,7 +199,10 @@ class _Adapter(HTTPAdapter):
         if policy.refuse_private:
             self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
-        self._policy.require(pool.scheme or "", pool.host)
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> Any:
+        pool = super().get_connection_with_tls_context(request, *args, **kwargs)
+        # The pool may be a proxy server's, to which the scheme says nothing.
+        self._policy.require(urlsplit(request.url or "").scheme.lower(), pool.host)
         return pool

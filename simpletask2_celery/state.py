@@ -354,7 +354,7 @@ def end_open(
 
 def _end_lost(row: "SimpleTask", values: dict[str, Any], wait: bool) -> bool:
     using = str(row._state.db)
-    lost = _held_by(Fence(row.pk, using, row.start_time, DOING), row)
+    lost = _held_by(Fence(row.pk, row.start_time, DOING, using), row)
     mine = lost.filter(auto_reset_time=row.auto_reset_time)
     return retrying.persist(
         mine.db,

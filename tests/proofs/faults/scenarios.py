@@ -198,7 +198,7 @@ def database_restarted_before_finish(rig):
     rig.database.restart()
 
 
-# -- sessions and people: no run whose handler has succeeded is repeated --------------------
+# -- sessions and people: no run whose handler has succeeded is repeated -------------------
 
 #: Handlers that touch no database: what fails is the library's to mend, and nothing else.
 QUIET = {"what": ["work"], "pause": 0.04}
