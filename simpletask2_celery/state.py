@@ -236,7 +236,13 @@ def fail(row: "SimpleTask", error: BaseException) -> None:
     """Write that a handler raised. Raises 2910010 where the claim is lost.
 
     What the handler left in the row's fields is saved if it can be; the row ends anyway.
+    But where a query of the handler's has failed with the session to the row's database,
+    the run is lost with it, and not the row: it runs again when its lease is over.
     """
+    if _is_lost_with_its_session(row, error):
+        name = task_info.text(type(row), row.pk)
+        reason = exceptions.in_words(error)
+        raise exceptions.error(exceptions.FINISH_NOT_SAVED, task_info=name, error=reason)
     row = own_row(row)
     now = _now(row)
     values = row._failure_values(now, error)
@@ -249,6 +255,19 @@ def fail(row: "SimpleTask", error: BaseException) -> None:
         name = task_info.text(type(row), row.pk)
         logger.warning("%s has failed, and saved no more than that: %s", name, unsaved)
     _tell_ended(row, error)
+
+
+def _is_lost_with_its_session(row: "SimpleTask", error: BaseException) -> bool:
+    """Tell whether an error, or what it was raised for, has cut the row's own session."""
+    using = row._fence.using if row._fence else str(row._state.db)
+    if connections[using].in_atomic_block:
+        return False
+    cause: BaseException | None = error
+    while cause is not None:
+        if retrying.fault_of(using, cause) is retrying.Fault.LOST:
+            return not retrying.answers(using)
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _tell_ended(row: "SimpleTask", error: BaseException | None = None) -> None:

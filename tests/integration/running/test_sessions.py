@@ -68,6 +68,22 @@ def test_a_session_cut_before_a_handler_raises_leaves_the_row_failed(handler):
     assert end_of(row) == (DONE, False, "kept")
 
 
+def test_a_handler_whose_own_query_lost_the_session_runs_again(handler):
+    """It has not failed by itself; the lease decides, as after a crash."""
+
+    def told(row, payload):
+        cuts.cut(SERVER)
+        Job.objects.using(SERVER).count()
+
+    row = make(what=handler(told))
+    with pytest.raises(DjangoSimpleTask2Error, match="could not|failed"):
+        run(row)
+    assert end_of(row)[0] == DOING
+    Job.objects.using(SERVER).update(auto_reset_time="2020-01-01T00:00:00Z")
+    assert Job.do_auto_reset() == 1
+    assert end_of(row)[0] == READY
+
+
 @pytest.mark.parametrize("model", [Job, ChildJob])
 def test_a_claim_on_a_dead_session_is_tried_again(model):
     row = make(model)
