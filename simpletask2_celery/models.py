@@ -507,6 +507,7 @@ class SimpleTask(models.Model):
         The signature is Django's, as mixins that guard a save have it: they give their
         ``base_qs`` to this one, or get this one's. Later versions than 5.2 add to it.
         """
+        base_qs, values = self._narrow(base_qs, using, values)
         fence = self._fence
         if fence is not None and fence.is_around(self, using):
             values = fence.keep(values)
@@ -514,7 +515,6 @@ class SimpleTask(models.Model):
                 # Never an UPDATE without columns: Django would not ask the database,
                 # and a child table's columns would be written unfenced.
                 values = values or [(_field(base_qs.model), None, fence.token)]
-        base_qs, values = self._narrow(base_qs, using, values)
         updated = super()._do_update(base_qs, using, pk_val, values, *args, **kwargs)
         if updated and self._saving is not None:
             self._saving.using = using
@@ -538,7 +538,7 @@ class SimpleTask(models.Model):
         base_qs, values = self._narrow(base_qs, using, values)
         update: Any = type(self)._do_update
         updated = update(self, base_qs, using, pk_val, values, *args, **kwargs)
-        self._require_claim(updated, using)
+        self._require_claim(updated and values, using)  # of no columns it asks nobody
         return updated
 
     def _narrow(

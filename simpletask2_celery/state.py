@@ -659,10 +659,11 @@ def _now(row: "SimpleTask") -> datetime.datetime:
 def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
     """Save the row with the values of a transition, behind its fence."""
     fence = row._fence
-    assert fence is not None
-    name = task_info.text(type(row), fence.pk)
-    if row.pk != fence.pk:  # its handler has deleted it
+    # The run is over, or its handler has deleted the row.
+    if fence is None or row.pk != fence.pk:
+        name = task_info.text(type(row), fence.pk if fence else row.pk)
         raise exceptions.claim_lost(name, code)
+    name = task_info.text(type(row), fence.pk)
     with writing(row, values):
         try:
             written = _persist_run(row, values, lambda: _is_saved(row))
@@ -683,7 +684,8 @@ def own_row(row: "SimpleTask") -> "SimpleTask":
     from then on: the run goes on with the row that it has claimed.
     """
     fence = row._fence
-    assert fence is not None
+    if fence is None:
+        return row
     if row.pk == fence.pk and not row._state.adding:
         row._state.db = fence.using
         return row
@@ -708,7 +710,8 @@ def _is_saved(row: "SimpleTask") -> bool:
 
 def _write_alone(row: "SimpleTask", values: dict[str, Any]) -> bool:
     """Write the values of a transition and nothing of the user's; False if it cannot be."""
-    assert row._fence is not None
+    if row._fence is None:
+        return False
     mine = _held_by(row._fence, row)
 
     def write() -> bool:

@@ -156,6 +156,7 @@ class Run:
     claim: int
     step: int = 1
     note: str | None = None  # None: the handler has not changed it
+    is_over: bool = False  # it has ended its row itself: then its object is as any other
 
     def holds(self):
         row = self.row
@@ -279,16 +280,21 @@ class Machine(RuleBasedStateMachine):
 
     @rule(run=runs)
     def handler_saves(self, run):
-        self.write(run, run.task.save)
+        if not run.is_over:
+            self.write(run, run.task.save)
 
     @rule(run=runs)
     def handler_saves_one_field(self, run):
+        if run.is_over:
+            return
         mod_time = run.row.mod_time
         if self.write(run, partial(run.task.save, update_fields=["note"])):
             run.row.mod_time = mod_time
 
     @rule(run=runs, status=st.sampled_from([READY, DONE]))
     def handler_meddles_with_the_state(self, run, status):
+        if run.is_over:
+            return
         run.task.status = status
         run.task.current_step, run.task.success = 7, False
         run.task.start_time = run.task.auto_reset_time = run.task.done_time = None
@@ -312,12 +318,14 @@ class Machine(RuleBasedStateMachine):
         call = partial(state.finish, run.task)
         if self.write(run, call, codes.FINISH_NOT_SAVED):
             run.row.end(success=True)
+            run.is_over = True
 
     @rule(run=runs)
     def fail(self, run):
         call = partial(state.fail, run.task, ValueError("as told"))
         if self.write(run, call, codes.FINISH_NOT_SAVED):
             run.row.end(success=False)
+            run.is_over = True
 
     @rule(run=consumes(runs))
     def lose(self, run):

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from simpletask2_celery import executor, signals
-from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.exceptions import ClaimLost, DjangoSimpleTask2Error
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import ChildJob, EveryJob, Job, PairJob
 from tests.support.rows import DOING, DONE, READY
@@ -382,6 +382,22 @@ def test_a_composite_key_is_known_too(using):
     run(row)
     old.save()
     assert state_of(row) == (DONE, True)
+
+
+@pytest.mark.parametrize("fields", [["note"], ["status"], None])
+def test_a_save_of_nothing_asks_for_the_claim_too(using, model, handler, fields):
+    heard = []
+
+    def told(row, payload):
+        model.objects.using(using).get(pk=row.pk).reset()
+        with pytest.raises(ClaimLost) as caught:
+            row.save(**({"update_fields": fields} if fields else {}))
+        heard.append(caught.value.code)
+
+    row = make(model, using, what=handler(told))
+    with pytest.raises(ClaimLost):
+        run(row)
+    assert heard == [2910014] and state_of(row)[0] == READY
 
 
 # -- templates ---------------------------------------------------------------------------
