@@ -63,13 +63,15 @@ def reset_selected_tasks(
 ) -> None:
     """Make the rows READY, whatever they were, and publish them after the commit."""
     count = 0
-    for changed, page in state.reset_pages(queryset, Q()):
+    permitted = _Permitted(modeladmin, request)
+    for changed, page in state.reset_pages(queryset, Q(), permitted.of):
         publisher.publish_on_commit(page)
         lost_runs.forget(page)
         _log(request, _still(page, changed, {}), translate("Reset and published."))
         count += changed
     text = translate("{ok} items have been reset successfully.")
     _say(modeladmin, request, text.format(ok=count))
+    permitted.say()
     _say_broker(modeladmin, request)
 
 
@@ -85,7 +87,8 @@ def publish_selected_tasks(
 ) -> None:
     """Publish those of the rows that are READY, after the commit."""
     count = left = 0
-    for page in state.pages(queryset):
+    permitted = _Permitted(modeladmin, request)
+    for page in map(permitted.of, state.pages(queryset)):
         ready = [row for row in page if row.status == state.READY]
         count += publisher.publish_on_commit(ready)
         left += len(page) - len(ready)
@@ -94,6 +97,7 @@ def publish_selected_tasks(
     if left:
         text = translate("Left as they are, for they are not ready: {left}. Reset them.")
         _say(modeladmin, request, text.format(left=left), messages.WARNING)
+    permitted.say()
     _say_broker(modeladmin, request)
 
 
@@ -108,7 +112,8 @@ def stop_selected_tasks(
     modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]
 ) -> None:
     """Make the rows DONE and unsuccessful; a run under way loses its claim."""
-    count, left = _end(request, queryset, translate("Stopped."), success=False)
+    words = translate("Stopped.")
+    count, left = _end(modeladmin, request, queryset, words, success=False)
     _say(modeladmin, request, translate("Stopped: {ok}.").format(ok=count))
     _say_left_done(modeladmin, request, left)
 
@@ -124,7 +129,7 @@ def mark_selected_tasks_done(
     modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]
 ) -> None:
     """Mark the rows that are not DONE so; a run under way loses its claim."""
-    count, left = _end(request, queryset, translate("Marked done."))
+    count, left = _end(modeladmin, request, queryset, translate("Marked done."))
     text = translate("{ok} items have been successfully completed.")
     _say(modeladmin, request, text.format(ok=count))
     _say_left_done(modeladmin, request, left)
@@ -142,7 +147,8 @@ def force_do_selected_tasks(
 ) -> None:
     """Run the rows here and now, all steps, whatever their status."""
     ok = failed = 0
-    for page in state.pages(queryset):
+    permitted = _Permitted(modeladmin, request)
+    for page in map(permitted.of, state.pages(queryset)):
         ended: dict[int | None, list[Any]] = {}
         for row in page:
             ended.setdefault(_run(row), []).append(row)
@@ -159,6 +165,7 @@ def force_do_selected_tasks(
     if failed:
         text = translate("{failed} items failed.").format(failed=failed)
         _say(modeladmin, request, text, messages.ERROR)
+    permitted.say()
 
 
 #: All of them, as ``ModelAdmin.actions``.
@@ -183,12 +190,39 @@ def _run(row: Any) -> int | None:
     return None
 
 
+class _Permitted:
+    """Which rows the user may change, as the ModelAdmin has it, and how many not."""
+
+    def __init__(self, modeladmin: Any, request: HttpRequest) -> None:
+        self._modeladmin, self._request = modeladmin, request
+        self._refused = 0
+
+    def of(self, page: list[Any]) -> list[Any]:
+        """Return those of the rows that the user may change."""
+        may = self._modeladmin.has_change_permission
+        rows = [row for row in page if may(self._request, row)]
+        self._refused += len(page) - len(rows)
+        return rows
+
+    def say(self) -> None:
+        """Say how many rows were left alone."""
+        if self._refused:
+            text = translate("Left as they are, for you may not change them: {left}.")
+            text = text.format(left=self._refused)
+            _say(self._modeladmin, self._request, text, messages.WARNING)
+
+
 def _end(
-    request: HttpRequest, queryset: QuerySet[Any], words: str, **outcome: Any
+    modeladmin: Any,
+    request: HttpRequest,
+    queryset: QuerySet[Any],
+    words: str,
+    **outcome: Any,
 ) -> tuple[int, int]:
     """End the rows that are not DONE; return how many were ended, and how many left."""
     count = left = 0
-    for page in state.pages(queryset):
+    permitted = _Permitted(modeladmin, request)
+    for page in map(permitted.of, state.pages(queryset)):
         now = clock.now(queryset.db)
         values = {"status": state.DONE, "done_time": now, "auto_reset_time": None}
         values |= {"mod_time": now, **outcome}
@@ -202,6 +236,7 @@ def _end(
         _log(request, ended, words)
         count += changed
         left += len(page) - changed
+    permitted.say()
     return count, left
 
 

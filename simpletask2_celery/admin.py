@@ -225,7 +225,9 @@ class SimpleTaskAdminMixin(BaseMixin):
             "buttons": [
                 (name, words)
                 for name, words, states in BUTTONS
-                if name in allowed and row.status in states
+                if name in allowed
+                and row.status in states
+                and self.has_change_permission(request, row)
             ],
         }
 

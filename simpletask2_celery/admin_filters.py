@@ -67,6 +67,8 @@ class ChannelFilter(admin.SimpleListFilter):
         channel = self.value()
         if channel is None or self._column is None:
             return queryset
+        if "\0" in channel:  # which no database holds
+            return queryset.none()
         name = self._column.name
         unset = Q(**{name: None})
         if isinstance(self._column, (models.CharField, models.TextField)):

@@ -30,7 +30,7 @@ except ImportError as error:
         "pip install 'simpletask2-celery[metrics]'"
     ) from error
 
-from . import figures, signals
+from . import figures, signals, task_info
 
 logger = logging.getLogger(__name__)
 
@@ -131,10 +131,11 @@ class Rows:
         for one in now.models:
             up[(one.name,)] = up.get((one.name,), True) and one.total is not None
         yield _gauge("rows_up", "Whether a model's rows could be counted.", up, ("model",))
-        queues = {
-            (channel,): None if length == float("inf") else length
-            for channel, length in (now.queues or {}).items()
-        }
+        queues: dict[tuple[str], float] = {}
+        for channel, length in (now.queues or {}).items():
+            if length != float("inf"):
+                label = (_label(channel),)
+                queues[label] = queues.get(label, 0) + length
         text = "Messages that wait in the queue of a channel."
         yield _gauge("queue_messages", text, queues, ("channel",))
         broker = {(): now.broker is None}
@@ -168,6 +169,10 @@ def view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(encode(everything), content_type=content_type)
 
 
+#: Prometheus cannot log in: LoginRequiredMiddleware leaves the view to its URL's guard.
+view.login_required = False  # type: ignore[attr-defined]
+
+
 def _gauge(
     name: str, text: str, values: Values, labels: tuple[str, ...] = ()
 ) -> GaugeMetricFamily:
@@ -188,7 +193,8 @@ def _counts(
         if one.total is not None and not by_channel:
             by_channel = [replace(one.total, channel=ALL)]
         for count in by_channel:
-            where, value = (one.name, count.channel or OTHERS), getattr(count, what)
+            label = _label(count.channel) if count.channel else OTHERS
+            where, value = (one.name, label), getattr(count, what)
             if value is not None:
                 found[where] = join(found[where], value) if where in found else value
     return found
@@ -240,13 +246,18 @@ _channels: set[str] = set()
 
 
 def _of(model: Any, channel: str) -> tuple[str, str]:
-    """Return the labels of a row; Prometheus keeps a series of each pair for ever."""
+    """Return the labels of a row."""
+    return model._meta.label_lower, _label(channel)
+
+
+def _label(channel: str) -> str:
+    """Return a channel as a label: Prometheus keeps a series of each for ever."""
+    channel = task_info.short(channel)
     if channel not in _channels:
         if len(_channels) >= CHANNELS:
-            channel = OTHERS
-        else:
-            _channels.add(channel)
-    return model._meta.label_lower, channel
+            return OTHERS
+        _channels.add(channel)
+    return channel
 
 
 def _look_at_pool(sender: Any, **kwargs: object) -> None:

@@ -41,4 +41,7 @@ def _refuse(task: Any, message: Any) -> None:
     logger.error("%s: message refused: %s", task.name, given)
     headers = message.headers or {}
     if headers.get("ignore_result") is False and "id" in headers:
-        task.backend.mark_as_done(headers["id"], responses.failure(given))
+        try:
+            task.backend.mark_as_done(headers["id"], responses.failure(given))
+        except Exception as error:  # a backend that is down, an id that is none
+            logger.error("%s: the refusal was not stored: %r", task.name, error)

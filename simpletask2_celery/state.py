@@ -670,7 +670,9 @@ def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
         except SoftTimeLimitExceeded:  # about the run
             raise
         except Exception as error:  # of the database, or of the model's own save()
-            text = exceptions.in_words(error)
+            # A database's text may hold another row's values.
+            kind = type(error).__name__
+            text = kind if isinstance(error, Error) else exceptions.in_words(error)
             raise exceptions.error(code, task_info=name, error=text) from error
     if not written:
         raise exceptions.claim_lost(name, code)

@@ -7,7 +7,7 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import connections, router
-from django.db.models import IntegerField, Model
+from django.db.models import CharField, IntegerField, Model
 
 from . import exceptions
 
@@ -116,6 +116,10 @@ def resolve_id(model: type[Model], value: object) -> Any:
         if isinstance(value, str) and "\0" in value:
             raise ValueError("a text that no database holds")
         str(value).encode()  # a lone surrogate is in no database
+        key = model._meta.pk
+        longest = key.max_length if isinstance(key, CharField) else None
+        if longest is not None and len(str(value)) > longest:
+            raise ValueError("longer than any key")
         return model._meta.pk.to_python(value)
     except (ValidationError, ValueError, TypeError, OverflowError, RecursionError):
         name = text(model, short(value))

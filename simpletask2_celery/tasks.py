@@ -23,6 +23,7 @@ from . import (
 from .conf import conf
 from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
+from .redis_push import BATCH
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,10 @@ def do_task(
     """
     request = self.request
     if isinstance(ids, list):
+        if len(ids) > BATCH:  # no publisher of ours sends more
+            given = task_info.short(f"{app_label}.{model}: {len(ids)} ids")
+            refused = exceptions.error(exceptions.BAD_TASK_INFO, task_info=given)
+            return _answer(given, refused)
         return _run_each(request, app_label, model, ids, using)
     answer = _run(request, app_label, model, id, using)
     if request.ignore_result and not request.is_eager:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 View = Callable[[HttpRequest], JsonResponse]
 
+MOST_CHANNELS = 1000  # of a get_a_task
+
 #: The body that a client did not send to its end, or a middleware has read.
 _UNREAD = (UnreadablePostError, RawPostDataException)
 _LEVELS = {
@@ -60,6 +62,8 @@ def api(act: Callable[[dict[str, Any]], Any]) -> View:
             unforeseen = exceptions.error(exceptions.SYSTEM_ERROR)
             return JsonResponse(responses.failure(unforeseen))
 
+    # Its key is its login: LoginRequiredMiddleware would send a server to a form.
+    view.login_required = False  # type: ignore[attr-defined]
     for alias in connections:
         # With ATOMIC_REQUESTS a claim would be seen after the handler had run.
         view = transaction.non_atomic_requests(alias)(view)
@@ -97,6 +101,10 @@ def get_a_task(payload: dict[str, Any]) -> str:
     if not isinstance(channels, str):
         raise _bad_field("channels")
     names = [name.strip() for name in channels.split(",") if name.strip()]
+    if len(names) > MOST_CHANNELS:
+        reason = translate("`channels` holds more than {most} names.")
+        reason = reason.format(most=MOST_CHANNELS)
+        raise exceptions.error(exceptions.BAD_PAYLOAD, reason)
     return reservations.take(names, auto_reset.task_models())
 
 

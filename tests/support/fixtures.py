@@ -22,7 +22,7 @@ CHANNELS = [None, "mail", "a", "routed"]
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def fresh(request):
     """No failure, no remembered timeout and no message of an earlier test."""
     from simpletask2_celery import clock, runtime_timeouts
 
@@ -32,7 +32,27 @@ def fresh():
     yield
     close_breakers()
     if services.are_started():
+        if "pages" not in request.node.path.parts:  # where workers outlive a test
+            wait_for_the_consumers()
         empty_the_broker()
+
+
+def wait_for_the_consumers():
+    """Wait until nobody waits for a message: it would be the next test's."""
+    with broker() as connection:
+        if connection.transport.driver_type != "redis":
+            return
+        client = connection.default_channel.client
+        number = client.connection_pool.connection_kwargs["db"]
+
+        def waiting():
+            return [
+                one
+                for one in client.client_list()
+                if int(one["db"]) == number and "b" in one["flags"]
+            ]
+
+        wait_until(lambda: not waiting(), 20, f"the end of the consumers {waiting()}")
 
 
 def empty_the_broker():

@@ -71,11 +71,12 @@ def test_ctrl_c_ends_the_process_but_a_workers_handler_may_raise_it(using, handl
         raise KeyboardInterrupt
 
     row = Job.objects.using(using).create(what=handler(told))
-    with pytest.raises(KeyboardInterrupt):
-        run(row)
     other = Job.objects.using(using).create(what="told")
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)  # as a worker does
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        with pytest.raises(KeyboardInterrupt):
+            run(row)
+        signal.signal(signal.SIGINT, lambda number, frame: None)  # as a worker does
         failure_of(other)
     finally:
         signal.signal(signal.SIGINT, before)
