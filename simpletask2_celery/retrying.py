@@ -110,6 +110,12 @@ def fault_of(using: str, error: BaseException) -> Fault:
     return Fault.LOST if is_dead else Fault.REAL
 
 
+def is_of_a_lock(error: BaseException) -> bool:
+    """Tell whether a statement has waited for somebody's lock for as long as it may."""
+    cause = error.__cause__ or error
+    return _state(cause) == "55P03" or (bool(cause.args) and cause.args[0] == 1205)
+
+
 def drop(using: str) -> None:
     """Close this thread's session, which may be dead; the next statement makes one."""
     try:

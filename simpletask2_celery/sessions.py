@@ -63,7 +63,11 @@ def leaving_nothing_open() -> Iterator[None]:
     An error that is raised inside goes first. A transaction that was open before, of a
     test or of ATOMIC_REQUESTS, is somebody else's.
     """
-    before = _open_ones()
+    before = {
+        one.alias
+        for one in connections.all(initialized_only=True)
+        if one.in_atomic_block or (one.connection is not None and not one.autocommit)
+    }
     try:
         yield
     finally:
@@ -126,7 +130,8 @@ def _is_open(connection: Any) -> bool:
 def _is_in_transaction(vendor: str, inner: Any) -> bool:
     """Ask the driver, which knows it without a query; mysqlclient does not tell."""
     if vendor == "postgresql":
-        return inner.info.transaction_status in (1, 2, 3)  # active, in one, in a failed one
+        session = getattr(inner, "pgconn", None) or inner.info  # of psycopg, or psycopg2
+        return session.transaction_status in (1, 2, 3)  # active, in one, in a failed one
     if vendor == "sqlite":
         return bool(inner.in_transaction)
     status: int = getattr(inner, "server_status", 0)

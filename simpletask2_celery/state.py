@@ -61,7 +61,6 @@ _SMALL = (
     models.TimeField,
     models.UUIDField,
 )
-_LOCK_WAIT_TIMEOUT = 1205  # MySQL's error number
 #: Seconds that a run tries to write its row: its handler would have worked for nothing.
 RUN_PATIENCE = 60.0
 
@@ -139,9 +138,14 @@ def _claimed(
 ) -> "SimpleTask | None":
     if statements.can_return(model, using):
         where = {"pk": pk, **({} if force else {"status": READY})}
-        claimed: SimpleTask | None = statements.update_and_load(
-            model, using, where, values, token="start_time"
-        )
+        claimed: SimpleTask | None = None
+        try:
+            claimed = statements.update_and_load(
+                model, using, where, values, token="start_time"
+            )
+        except OperationalError as error:
+            if not retrying.is_of_a_lock(error):
+                raise
         return claimed
     waiting = Q() if force else Q(status=READY)
     free = owned(model, using).filter(waiting, pk=pk)
@@ -324,7 +328,7 @@ def _update_at_once(row: "models.QuerySet[Any]", values: dict[str, Any]) -> int:
         with savepoint.around(row.db), connection.execute_wrapper(_without_waiting):
             return row.update(**values)
     except OperationalError as error:
-        if error.args[0] != _LOCK_WAIT_TIMEOUT:
+        if not retrying.is_of_a_lock(error):
             raise
         return 0
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from django.db import connections, models, transaction
 
+#: What an UPDATE does about a locked row.
+WAITED_FOR, SKIPPED, LIMITED = "waited for", "skipped", "limited"
+
 #: Types of values that are what they seem: all others are asked.
 PLAIN = frozenset(
     {
@@ -65,12 +68,14 @@ def update_and_load(
     """Set ``values`` on the row of which ``where`` is true; return it, or None.
 
     Both are {field name: value}; a condition is that the values are equal. Of what is
-    written only the ``token`` is read again: a column may round it. None, too, where a
-    transaction of somebody else's has locked the row: nobody waits for that.
+    written only the ``token`` is read again: a column may round it. Where a transaction of
+    somebody else's has locked the row, nobody waits for that: None inside a transaction,
+    else an OperationalError that says lock_not_available after 200 ms.
     """
     connection = connections[using]
     fields = [_field(model, name) for name in values]
-    statement = _update(model, using, _columns(fields), tuple(where), waits=False)
+    lock = SKIPPED if connection.in_atomic_block else LIMITED
+    statement = _update(model, using, _columns(fields), tuple(where), lock)
     columns, read, converters = _returned(model, using, tuple(values), token)
     pairs = zip(fields, values.values(), strict=True)
     with transaction.mark_for_rollback_on_error(using), connection.cursor() as cursor:
@@ -215,14 +220,16 @@ def _update(
     using: str,
     columns: tuple[str, ...],
     where: tuple[str, ...],
-    waits: bool = True,
+    lock: str = WAITED_FOR,
 ) -> str:
-    """Return an UPDATE; one of PostgreSQL's that does not wait skips a locked row."""
+    """Return an UPDATE; PostgreSQL's may skip a locked row, or wait for it 200 ms."""
     quote = connections[using].ops.quote_name
     values = ", ".join(f"{quote(column)} = %s" for column in columns)
     conditions = (f"{quote(_field(model, name).column)} = %s" for name in where)
     table, condition = quote(model._meta.db_table), " AND ".join(conditions)
-    if not waits:
+    if lock == LIMITED:  # for this statement: it is a transaction of its own
+        condition += " AND set_config('lock_timeout', '200', true) IS NOT NULL"
+    elif lock == SKIPPED:
         key = quote(_field(model, "pk").column)
         unlocked = f"SELECT {key} FROM {table} WHERE {condition}"
         condition = f"{key} = ({unlocked} FOR NO KEY UPDATE SKIP LOCKED)"

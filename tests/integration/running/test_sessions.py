@@ -295,6 +295,20 @@ def test_a_transaction_left_open_on_another_database_is_rolled_back_too(handler)
     assert not Job.objects.using("default").exists()
 
 
+def test_a_transaction_left_open_on_a_new_session_is_rolled_back_too(handler):
+    """One that the handler itself has opened."""
+
+    def told(row, payload):
+        connections["default"].close()
+        transaction.set_autocommit(False, "default")
+
+    row = make(what=handler(told))
+    connections["default"].close()
+    with pytest.raises(DjangoSimpleTask2Error, match="left open on default"):
+        run(row)
+    assert transaction.get_autocommit("default")
+
+
 def test_the_session_of_a_thread_that_has_ended_is_closed(handler):
     sessions.keep_track()
     opened = []
