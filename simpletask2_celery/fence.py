@@ -65,6 +65,12 @@ class Seen(NamedTuple):
         values |= {name: row.__dict__.get(name, _UNKNOWN) for name in names}
         return self._replace(values=tuple(values[name] for name in _ORDER))
 
+    def without(self, names: "Iterable[str]") -> "Seen":
+        """Return the same with some columns as if they had never been seen."""
+        values = dict(zip(_ORDER, self.values, strict=True))
+        values |= dict.fromkeys(STATE_FIELDS.intersection(names), _UNKNOWN)
+        return self._replace(values=tuple(values[name] for name in _ORDER))
+
     def value_of(self, name: str) -> Any:
         """Return the value of a state column."""
         return self.values[_ORDER.index(name)]

@@ -713,6 +713,8 @@ class SimpleTask(models.Model):
         for name, value in values.items():
             setattr(self, name, value)
         if not save:
+            if self._fence is None and self._seen is not None:  # a save is to write them
+                self._seen = self._seen.without(values)
             return True
         if self._fence is not None or self._state.adding:
             self.save()

@@ -166,6 +166,17 @@ def test_a_reset_of_an_object_that_is_older_than_a_claim_resets(using, model):
     assert state_of(row) == (READY, None)
 
 
+@pytest.mark.parametrize("how", ["start", "done", "reset"])
+def test_a_transition_that_is_to_be_saved_later_is_written_then(using, model, how):
+    row = make(model, using)
+    old = model.objects.using(using).get(pk=row.pk)
+    run(row)
+    getattr(old, how)(save=False, **({} if how == "reset" else {"force": True}))
+    assert state_of(row) == (DONE, True)
+    old.save()
+    assert state_of(row)[0] == {"start": DOING, "done": DONE, "reset": READY}[how]
+
+
 def test_a_reset_of_a_row_that_is_gone_says_so(using, model):
     row = make(model, using)
     model.objects.using(using).all().delete()
