@@ -18,7 +18,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
 from django.dispatch import Signal
 
-from . import exceptions, savepoint, task_info
+from . import exceptions, interruptions, savepoint, task_info
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,9 @@ def _harmless(tell: Callable[..., None]) -> Callable[..., None]:
             tell(*args)
         except SoftTimeLimitExceeded:  # about the run
             raise
-        except Exception:
+        except BaseException as error:  # sys.exit() of a receiver, too
+            if interruptions.is_interruption(error):
+                raise
             logger.exception("A signal was not sent.")
 
     return harmless

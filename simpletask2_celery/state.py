@@ -671,9 +671,11 @@ def _write(row: "SimpleTask", values: dict[str, Any], code: int) -> None:
     with writing(row, values):
         try:
             written = _persist_run(row, values, lambda: _is_saved(row))
-        except SoftTimeLimitExceeded:  # about the run
-            raise
-        except Exception as error:  # of the database, or of the model's own save()
+        except BaseException as error:  # of the database, or of the model's own save()
+            # A time limit is about the run.
+            is_time_limit = isinstance(error, SoftTimeLimitExceeded)
+            if is_time_limit or interruptions.is_interruption(error):
+                raise
             # A database's text may hold another row's values.
             kind = type(error).__name__
             text = kind if isinstance(error, Error) else exceptions.in_words(error)

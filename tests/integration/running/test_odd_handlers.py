@@ -11,7 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown
 from django.db.models.signals import post_init
 from django.utils import timezone, translation
 
-from simpletask2_celery import exceptions, executor, state, tasks
+from simpletask2_celery import exceptions, executor, signals, state, tasks
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from tests.support.project.jobs.handlers import ODD
 from tests.support.project.jobs.models import ChannelJob, Job
@@ -80,6 +80,40 @@ def test_ctrl_c_ends_the_process_but_a_workers_handler_may_raise_it(using, handl
         failure_of(other)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def exits(*args, **kwargs):
+    raise SystemExit(1)
+
+
+def test_a_save_of_the_models_own_that_exits_is_a_2910010(using, monkeypatch):
+    row = Job.objects.using(using).create()
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "save", exits)
+        with pytest.raises(DjangoSimpleTask2Error) as caught:
+            run(row)
+    assert caught.value.code == exceptions.FINISH_NOT_SAVED
+    assert isinstance(caught.value.__cause__, SystemExit)
+
+
+def test_a_failing_row_whose_own_save_exits_ends_all_the_same(using, monkeypatch):
+    row = Job.objects.using(using).create(what="fail")
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "save", exits)
+        failure_of(row)
+
+
+@pytest.mark.parametrize("name", ["task_started", "step_finished", "task_finished"])
+def test_a_receiver_that_exits_ends_neither_the_run_nor_the_worker(using, name):
+    row = Job.objects.using(using).create()
+    signal_of = getattr(signals, name)
+    signal_of.connect(exits)
+    try:
+        assert run(row)["task_info"] == row.get_task_info()
+    finally:
+        signal_of.disconnect(exits)
+    row.refresh_from_db()
+    assert (row.status, row.success) == (DONE, True)
 
 
 def yields(row, payload):
