@@ -86,7 +86,8 @@ def _broker(found: figures.Figures) -> Tile:
 def _workers(found: figures.Figures) -> Tile:
     title = translate("Workers online")
     if found.workers is None:
-        return Tile(title, "failed", translate("not known"))
+        look = "marked" if found.broker is None else "failed"
+        return Tile(title, look, translate("not known"))
     more = ", ".join(found.workers) or translate("None answers: nothing runs.")
     look = "done" if found.workers else "failed"
     return Tile(title, look, str(len(found.workers)), more)

@@ -52,26 +52,36 @@ def _select_1(alias: str) -> None:
 def _broker_and_workers(timeout: float) -> Iterator[Finding]:
     broker = _timed("broker", publisher.ping)
     yield broker
+    names: list[str] | None
     try:
         names = publisher.workers(timeout) if broker.ok else []
     except Exception:  # the broker went away in between
         names = []
+    if names is None:
+        text = "not known: Celery's remote control is off"
+        yield Finding("workers", True, None, text)
+        return
     text = ", ".join(names) or "none answers"
     yield Finding("workers", bool(names), names, f"{len(names)} ({text})")
 
 
 def _rows() -> Iterator[Finding]:
+    """Count what can be read; a table that cannot is named, and is not well."""
     oldest: list[datetime] = []
     late = 0
-    try:
-        for model in auto_reset.task_models():
-            for alias in state.databases_of(model):
+    problems: list[str] = []
+    for model in auto_reset.task_models():
+        for alias in state.databases_of(model):
+            try:
                 waiting, over = _figures(model, alias)
+            except Exception as error:
+                name = f"{model._meta.label_lower} in {alias}"
+                problems.append(f"{name} ({type(error).__name__})")
+            else:
                 oldest += [waiting] if waiting else []
                 late += over
-    except Exception as error:
-        yield Finding("rows", False, None, type(error).__name__)
-        return
+    if problems:
+        yield Finding("rows", False, None, f"not read: {', '.join(problems)}")
     age = (timezone.now() - min(oldest)).total_seconds() if oldest else None
     yield Finding("oldest READY row", True, age, "none" if age is None else f"{age:.0f} s")
     yield Finding("rows past their lease", True, late, str(late))

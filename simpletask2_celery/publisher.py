@@ -427,8 +427,13 @@ def ping() -> None:
         connection.ensure_connection(timeout=1, **producers.RETRY)
 
 
-def workers(timeout: float) -> list[str]:
-    """Return the names of the workers that answer within ``timeout`` seconds."""
+def workers(timeout: float) -> list[str] | None:
+    """Return the names of the workers that answer within ``timeout`` seconds.
+
+    None where they cannot be asked: Celery's remote control is off.
+    """
+    if not current_app.conf.worker_enable_remote_control:
+        return None
     with producers.connection() as connection:
         answers = current_app.control.ping(timeout=timeout, connection=connection)
     return sorted(name for answer in answers or () for name in answer)

@@ -4,6 +4,8 @@ import datetime
 import time
 
 import pytest
+from celery import current_app
+from django.db import OperationalError
 from django.utils import timezone
 
 from simpletask2_celery import (
@@ -44,6 +46,28 @@ def test_rows_that_wait_and_rows_past_their_lease():
     found = findings()
     assert 90 <= found["oldest READY row"].value < 100
     assert found["rows past their lease"].value == 2
+
+
+def test_a_table_that_cannot_be_read_is_named_and_the_others_are_counted(monkeypatch):
+    Job.objects.bulk_create([Job()])
+    own = health._figures
+
+    def fails(model, alias):
+        if alias == "server" and model is Job:
+            raise OperationalError("as told")
+        return own(model, alias)
+
+    monkeypatch.setattr(health, "_figures", fails)
+    found = findings()
+    assert not found["rows"].ok
+    assert found["rows"].text == "not read: jobs.job in server (OperationalError)"
+    assert found["oldest READY row"].value is not None
+
+
+def test_workers_that_cannot_be_asked_are_not_known_and_no_failure(monkeypatch):
+    monkeypatch.setitem(current_app.conf, "worker_enable_remote_control", False)
+    workers = findings()["workers"]
+    assert workers.ok and workers.value is None and "remote control is off" in workers.text
 
 
 def test_a_reset_that_has_not_run_for_three_intervals(monkeypatch):
