@@ -11,6 +11,7 @@ def test_both_tasks_have_the_strategy():
 
 
 def test_beat_has_the_entry():
+    current_app.finalize()  # as beat does
     entry = current_app.conf.beat_schedule["simpletask2-auto-reset"]
     assert entry["task"] == "simpletask2_celery.do_auto_reset"
     assert entry["schedule"] == 1.0
