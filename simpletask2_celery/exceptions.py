@@ -109,15 +109,15 @@ def claim_lost(task_info: str, code: int = STEP_NOT_SAVED) -> ClaimLost:
 
 
 def handler_failed(
-    task_info: str, step: int, error: BaseException, more: str = ""
+    task_info: str, step: int, cause: BaseException, more: str = ""
 ) -> DjangoSimpleTask2Error:
-    """Build the error of a handler that has raised ``error``; ``more`` follows its text."""
-    handler = f"do_task_main_step{step}"
-    sentence = str(MESSAGES[HANDLER_FAILED])
-    text = sentence.format(
-        task_info=task_info, handler=handler, error=f"{in_words(error)}{more}"
+    """Build the error of a handler that has raised ``cause``; ``more`` follows its text."""
+    return error(
+        HANDLER_FAILED,
+        task_info=task_info,
+        handler=f"do_task_main_step{step}",
+        error=f"{in_words(cause)}{more}",
     )
-    return DjangoSimpleTask2Error(HANDLER_FAILED, text)
 
 
 def row_locked(task_info: str) -> RowLocked:

@@ -61,14 +61,14 @@ class Seen(NamedTuple):
 
     def with_columns(self, row: models.Model, names: "Iterable[str]") -> "Seen":
         """Return the same with some columns as the row has them now."""
-        values = dict(zip(_ORDER, self.values, strict=True))
-        values |= {name: row.__dict__.get(name, _UNKNOWN) for name in names}
-        return self._replace(values=tuple(values[name] for name in _ORDER))
+        return self._changed({name: row.__dict__.get(name, _UNKNOWN) for name in names})
 
     def without(self, names: "Iterable[str]") -> "Seen":
         """Return the same with some columns as if they had never been seen."""
-        values = dict(zip(_ORDER, self.values, strict=True))
-        values |= dict.fromkeys(STATE_FIELDS.intersection(names), _UNKNOWN)
+        return self._changed(dict.fromkeys(STATE_FIELDS.intersection(names), _UNKNOWN))
+
+    def _changed(self, changes: dict[str, Any]) -> "Seen":
+        values = {**dict(zip(_ORDER, self.values, strict=True)), **changes}
         return self._replace(values=tuple(values[name] for name in _ORDER))
 
     def value_of(self, name: str) -> Any:
@@ -85,8 +85,7 @@ def is_same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        pairs = zip(one.items(), other.items(), strict=False)
-        return len(one) == len(other) and all(is_same(a, b) for a, b in pairs)
+        return is_same([*one.items()], [*other.items()])
     if isinstance(one, (list, tuple)):
         pairs = zip(one, other, strict=False)
         return len(one) == len(other) and all(is_same(a, b) for a, b in pairs)
@@ -164,10 +163,8 @@ class Fence:
         return column.attname in self.writes or column.attname not in STATE_FIELDS
 
     def _writes(self, column: "models.Field[Any, Any]", value: Any) -> bool:
-        if column.attname in self.writes:
-            return True
-        if column.attname in STATE_FIELDS:
-            return False
+        if column.attname in STATE_FIELDS or column.attname in self.writes:
+            return self.may_write(column)
         # What cannot be compared for sure (files, geometries) is always written.
         if column.attname not in self.loaded:
             return True

@@ -100,12 +100,6 @@ def keep_track() -> None:
     connection_created.connect(_note_opener, dispatch_uid="simpletask2_celery.sessions")
 
 
-def forget() -> None:
-    """Note nothing any more."""
-    connection_created.disconnect(dispatch_uid="simpletask2_celery.sessions")
-    _openers.clear()
-
-
 def _note_opener(connection: Any, **kwargs: object) -> None:
     with _opening:
         _openers[connection] = threading.current_thread()

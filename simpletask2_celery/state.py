@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
 from django.db import (
-    DatabaseError,
     Error,
     OperationalError,
     connections,
@@ -728,7 +727,7 @@ def _write_alone(row: "SimpleTask", values: dict[str, Any]) -> bool:
 
     try:
         return _persist_run(row, values, write)
-    except DatabaseError:
+    except Error:
         return False
 
 

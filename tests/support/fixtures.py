@@ -333,8 +333,7 @@ def stop(process):
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.wait()
+        kill(process)
 
 
 def wait_until(condition, seconds=60, what="it"):

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from django.db import connections, transaction
+from django.db.backends.signals import connection_created
 from django.db.models import F
 from django.db.transaction import TransactionManagementError
 
@@ -330,7 +331,8 @@ def test_the_session_of_a_thread_that_has_ended_is_closed(handler):
         assert opened[0].connection is None
         assert connections[SERVER].connection is not None  # this thread has not ended
     finally:
-        sessions.forget()
+        connection_created.disconnect(dispatch_uid="simpletask2_celery.sessions")
+        sessions._openers.clear()
 
 
 def test_a_session_that_was_idle_is_looked_at(monkeypatch):
