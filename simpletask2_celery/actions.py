@@ -65,7 +65,7 @@ def reset_selected_tasks(
     count = 0
     permitted = _Permitted(modeladmin, request)
     for changed, page in state.reset_pages(queryset, Q(), permitted.of):
-        publisher.publish_on_commit(page)
+        publisher.publish_on_commit(page, using=queryset.db)
         lost_runs.forget(page)
         _log(request, _still(page, changed, {}), translate("Reset and published."))
         count += changed
@@ -90,7 +90,7 @@ def publish_selected_tasks(
     permitted = _Permitted(modeladmin, request)
     for page in map(permitted.of, state.pages(queryset)):
         ready = [row for row in page if row.status == state.READY]
-        count += publisher.publish_on_commit(ready)
+        count += publisher.publish_on_commit(ready, using=queryset.db)
         left += len(page) - len(ready)
         _log(request, ready, translate("Published again."))
     _say(modeladmin, request, translate("Published again: {ok}.").format(ok=count))

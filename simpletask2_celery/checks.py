@@ -8,11 +8,12 @@ from django.conf import settings
 from django.core import checks
 from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.utils import timezone
 
-from . import auto_reset, steps
+from . import auto_reset, databases, steps
 from .conf import all_settings, conf
 from .models import SimpleTask
-from .state import candidates
 
 Messages = list[checks.CheckMessage]
 
@@ -29,6 +30,9 @@ def register() -> None:
         visibility_timeout,
         heartbeat,
         autocommit,
+        schemas,
+        apps_of_celery,
+        zone,
     ):
         checks.register(check, "simpletask2_celery")
     for check in (aclkey, proxy_policy, accepted_content):
@@ -193,7 +197,9 @@ def heartbeat(**kwargs: Any) -> Messages:
 
 def autocommit(**kwargs: Any) -> Messages:
     """E005: a database of rows that commits nothing by itself."""
-    aliases = {alias for model in auto_reset.task_models() for alias in candidates(model)}
+    aliases = {
+        alias for model in auto_reset.task_models() for alias in databases.candidates(model)
+    }
     return [
         checks.Error(
             f"DATABASES[{alias!r}] has AUTOCOMMIT = False: no claim and no end of a row "
@@ -203,6 +209,81 @@ def autocommit(**kwargs: Any) -> Messages:
         )
         for alias in sorted(aliases)
         if not settings.DATABASES[alias].get("AUTOCOMMIT", True)
+    ]
+
+
+def schemas(**kwargs: Any) -> Messages:
+    """E006: rows in the schemas of django-tenants, which no message names."""
+    tenants = [
+        model
+        for model in auto_reset.task_models()
+        if _is_of_tenants(model)
+        and any(
+            hasattr(connections[alias], "set_schema")
+            for alias in databases.candidates(model)
+        )
+    ]
+    return [
+        checks.Error(
+            f"{model.__name__} has a table in each tenant's schema: a worker would look "
+            "for its rows in the public one.",
+            hint=f"Take {model._meta.app_config.name!r} into SHARED_APPS and out of "
+            "TENANT_APPS, and keep the tenant in a field of the model.",
+            obj=model,
+            id="simpletask2_celery.E006",
+        )
+        for model in tenants
+    ]
+
+
+def _is_of_tenants(model: type[SimpleTask]) -> bool:
+    """Tell whether django-tenants keeps the model in each tenant's schema."""
+    kinds = getattr(settings, "TENANT_TYPES", {})
+    names = {*getattr(settings, "TENANT_APPS", ())}
+    names |= {
+        name
+        for kind, of_kind in kinds.items()
+        for name in of_kind.get("APPS", ())
+        if kind != getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
+    }
+    config: Any = model._meta.app_config
+    paths = {config.name, f"{type(config).__module__}.{type(config).__qualname__}"}
+    return bool(paths & names)
+
+
+def apps_of_celery(**kwargs: Any) -> Messages:
+    """W008: two Celery apps with two brokers, of which each thread takes its own."""
+    here, elsewhere = _state._tls.current_app, _state.default_app
+    if not here or not elsewhere or here is elsewhere:
+        return []
+    if here.conf.broker_write_url == elsewhere.conf.broker_write_url:
+        return []
+    return [
+        checks.Warning(
+            f"Rows are published by the Celery app {here.main!r} in this thread and by "
+            f"{elsewhere.main!r} in others: their brokers are not the same.",
+            hint=f"Make the one that is not for rows with Celery({here.main!r}, "
+            "set_as_current=False).",
+            id="simpletask2_celery.W008",
+        )
+    ]
+
+
+def zone(**kwargs: Any) -> Messages:
+    """W009: times without a zone, in one that changes its clocks."""
+    if settings.USE_TZ:
+        return []
+    months = (timezone.now().replace(day=1, month=month) for month in range(1, 13))
+    zone = timezone.get_default_timezone()
+    if len({month.replace(tzinfo=zone).utcoffset() for month in months}) == 1:
+        return []
+    return [
+        checks.Warning(
+            f"USE_TZ is False, and the clocks of {settings.TIME_ZONE} change: in the hour "
+            "that comes twice, a lost row is found an hour late.",
+            hint='Set USE_TZ = True, or TIME_ZONE = "UTC".',
+            id="simpletask2_celery.W009",
+        )
     ]
 
 

@@ -121,6 +121,7 @@ class Conf:
     publish_to = Setting(
         "celery", '"celery", "redis" or "both"', choices=("celery", "redis", "both")
     )
+    publish_timeout = Setting(1.2, "a number of seconds above 0")
     legacy_channels = Setting[tuple[str, ...]]((), "a list of channels (str)")
     channel_name_template = Setting(
         "django-simpletask2:channels:{channel}", "a str with {channel}", template=_CHANNEL

@@ -9,7 +9,6 @@ that are not DONE come from ``auto_reset_index``, what has ended lately from
 import datetime
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from . import (
     at_once,
     auto_reset,
     clock,
+    databases,
     last_reset,
     missing_reset,
     producers,
@@ -148,7 +148,7 @@ def read(
     """
     wanted = auto_reset.task_models() if task_models is None else list(task_models)
     found = _of_databases(wanted, history)
-    _import_transport()
+    producers.import_transport()
     answers = at_once.ask(
         {
             "broker": publisher.ping,
@@ -184,7 +184,7 @@ def _of_databases(wanted: Iterable[type[SimpleTask]], history: bool) -> list[Mod
     """
     models_of: dict[str, list[type[SimpleTask]]] = {}
     for model in sorted(wanted, key=lambda one: one._meta.label_lower):
-        for using in state.candidates(model):
+        for using in databases.candidates(model):
             models_of.setdefault(using, []).append(model)
     end = time.monotonic() + ALL
     answers: dict[str, Any] = {}
@@ -210,12 +210,6 @@ def _of_databases(wanted: Iterable[type[SimpleTask]], history: bool) -> list[Mod
     return sorted(found, key=lambda one: (one.name, one.using))
 
 
-def _import_transport() -> None:
-    """Import what the threads need: two that import redis at once refuse each other."""
-    with suppress(Exception):  # which the threads say
-        producers.connection()
-
-
 def _queues(found: list[ModelFigures]) -> dict[str, float]:
     channels = {c.channel for one in found for c in one.channels if c.channel is not None}
     return {
@@ -230,7 +224,7 @@ def _of_models(
     return [
         _of_model(model, using, end, history)
         for model in task_models
-        if state.holds(model, using)
+        if databases.holds(model, using)
     ]
 
 

@@ -1,20 +1,35 @@
 """Is it well? The figures that a probe, a command or a view asks for."""
 
+import datetime
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db import connections, router
-from django.db.models import Min
+from django.db import connections
+from django.db.models import Count, Min, Q
 from django.utils import timezone
 
-from . import auto_reset, clock, last_reset, project_cache, publisher, state
+from . import (
+    at_once,
+    auto_reset,
+    backlog,
+    clock,
+    databases,
+    last_reset,
+    producers,
+    project_cache,
+    publisher,
+    state,
+)
 from .conf import conf
+from .limits import TookTooLong, limited
 from .missing_reset import MISSING
 from .models import SimpleTask
+
+MORE = 2.0  # seconds for all that is asked, beside those that workers have
+TABLE = 1.0  # seconds that a table may take
 
 
 @dataclass(frozen=True)
@@ -27,75 +42,144 @@ class Finding:
     text: str
 
 
+class _Table(NamedTuple):
+    """What was found in a table: of its READY and of its DOING rows."""
+
+    oldest: datetime.datetime | None  # READY row: when it was added
+    overdue: int  # READY rows that no reset has published again in time
+    late: int  # rows whose lease is over
+    lost: int  # those of them that resets ought to have found
+
+
+class _Database(NamedTuple):
+    """What was found in a database: of each table the figures, or what went wrong."""
+
+    finding: Finding
+    tables: dict[str, _Table | str]
+
+
 def check(timeout: float = 1.0) -> list[Finding]:
-    """Look at databases, broker, workers, rows and resets.
+    """Look at databases, broker, workers, rows and resets, all at once.
 
-    ``timeout`` is how many seconds workers have to answer. Never raises: what cannot
-    be reached is not well. Two queries a model and a ping: cheap enough for a probe
-    every five seconds.
+    ``timeout`` is how many seconds workers have to answer. Never raises, and takes two
+    seconds more at most: what cannot be reached is not well. Two queries a table and a
+    ping: cheap enough for a probe every five seconds.
     """
-    return [*_databases(), *_broker_and_workers(timeout), *_rows(), _last_reset()]
+    producers.import_transport()
+    models = _models_by_database()
+    looks: dict[str, Callable[[], Any]] = {
+        "broker": partial(_timed, "broker", publisher.ping),
+        "workers": partial(_workers, timeout),
+        "last auto-reset": _last_reset,
+    }
+    found: dict[str, Any] = {}
+    for alias, of_database in models.items():
+        name, connection = f"database {alias}", connections[alias]
+        looks[name] = partial(_database, name, alias, of_database)
+        # A file, or a transaction that only this thread is in.
+        if connection.vendor == "sqlite" or connection.in_atomic_block:
+            found[name] = looks.pop(name)()
+    found |= at_once.ask(looks, timeout + MORE)
+    for name, answer in found.items():
+        if isinstance(answer, at_once.Problem):
+            nothing = Finding(name, False, None, answer.text)
+            is_database = name.startswith("database ")
+            found[name] = _Database(nothing, {}) if is_database else nothing
+    answers = [found[f"database {alias}"] for alias in models]
+    return [
+        *(answer.finding for answer in answers),
+        found["broker"],
+        found["workers"],
+        *_rows(answers),
+        found["last auto-reset"],
+    ]
 
 
-def _databases() -> Iterator[Finding]:
+def _models_by_database() -> dict[str, list[type[SimpleTask]]]:
     models = auto_reset.task_models()
-    for alias in connections:
-        if any(router.allow_migrate_model(alias, model) for model in models):
-            yield _timed(f"database {alias}", partial(_select_1, alias))
+    known = {
+        alias: [model for model in models if alias in databases.candidates(model)]
+        for alias in connections
+    }
+    return {alias: of_database for alias, of_database in known.items() if of_database}
+
+
+def _database(name: str, alias: str, models: list[type[SimpleTask]]) -> _Database:
+    """Look at a database and its tables; one that cannot be read is named."""
+    finding = _timed(name, partial(_select_1, alias))
+    tables: dict[str, _Table | str] = {}
+    for model in models if finding.ok else ():
+        try:
+            with limited(alias, TABLE):
+                if databases.holds(model, alias):
+                    tables[model._meta.label_lower] = _table(model, alias)
+        except TookTooLong:
+            tables[model._meta.label_lower] = "took too long"
+        except Exception as error:
+            tables[model._meta.label_lower] = type(error).__name__
+    return _Database(finding, tables)
 
 
 def _select_1(alias: str) -> None:
-    with connections[alias].cursor() as cursor:
+    with limited(alias, TABLE), connections[alias].cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
-def _broker_and_workers(timeout: float) -> Iterator[Finding]:
-    broker = _timed("broker", publisher.ping)
-    yield broker
-    names: list[str] | None
+def _table(model: type[SimpleTask], alias: str) -> _Table:
+    """Count in two queries: with an OR, databases pass an index by."""
+    now = clock.now(alias)
+    wait = datetime.timedelta(seconds=model.task_wait_timeout)
+    patience = max(backlog.LEAST, backlog.PATIENCE * wait)
+    unreset = MISSING * datetime.timedelta(seconds=conf.auto_reset_interval)
+    rows = model._base_manager.using(alias)
+    ready = rows.filter(status=state.READY).aggregate(
+        st2_oldest=Min("add_time"),
+        st2_overdue=Count("status", filter=Q(auto_reset_time__lt=now - patience - unreset)),
+    )
+    late = rows.filter(status=state.DOING, auto_reset_time__lt=now).aggregate(
+        st2_late=Count("status"),
+        st2_lost=Count("status", filter=Q(auto_reset_time__lt=now - unreset)),
+    )
+    return _Table(*ready.values(), *late.values())
+
+
+def _workers(timeout: float) -> Finding:
     try:
-        names = publisher.workers(timeout) if broker.ok else []
-    except Exception:  # the broker went away in between
+        names = publisher.workers(timeout)
+    except Exception:  # the broker's own line says it
         names = []
     if names is None:
         text = "not known: Celery's remote control is off"
-        yield Finding("workers", True, None, text)
-        return
+        return Finding("workers", True, None, text)
     text = ", ".join(names) or "none answers"
-    yield Finding("workers", bool(names), names, f"{len(names)} ({text})")
+    return Finding("workers", bool(names), names, f"{len(names)} ({text})")
 
 
-def _rows() -> Iterator[Finding]:
-    """Count what can be read; a table that cannot is named, and is not well."""
-    oldest: list[datetime] = []
-    late = 0
-    problems: list[str] = []
-    for model in auto_reset.task_models():
-        for alias in state.databases_of(model):
-            try:
-                waiting, over = _figures(model, alias)
-            except Exception as error:
-                name = f"{model._meta.label_lower} in {alias}"
-                problems.append(f"{name} ({type(error).__name__})")
+def _rows(answers: list[_Database]) -> Iterator[Finding]:
+    """Say what was found in all tables; those that could not be read are named."""
+    tables = []
+    problems = []
+    for finding, of_database in answers:
+        problems += [] if finding.ok else [finding.name]
+        for name, table in of_database.items():
+            if isinstance(table, _Table):
+                tables.append(table)
             else:
-                oldest += [waiting] if waiting else []
-                late += over
+                where = finding.name.removeprefix("database ")
+                problems.append(f"{name} in {where} ({table})")
     if problems:
         yield Finding("rows", False, None, f"not read: {', '.join(problems)}")
+    oldest = [table.oldest for table in tables if table.oldest]
+    overdue = sum(table.overdue for table in tables)
     age = (timezone.now() - min(oldest)).total_seconds() if oldest else None
-    yield Finding("oldest READY row", True, age, "none" if age is None else f"{age:.0f} s")
-    yield Finding("rows past their lease", True, late, str(late))
-
-
-def _figures(model: type[SimpleTask], alias: str) -> tuple[datetime | None, int]:
-    """Return when the oldest READY row was added, and how many leases are over.
-
-    Two queries: with an OR, databases pass an index by.
-    """
-    rows = model._base_manager.using(alias)
-    oldest = rows.filter(status=state.READY).aggregate(oldest=Min("add_time"))["oldest"]
-    late = rows.filter(status=state.DOING, auto_reset_time__lt=clock.now(alias))
-    return oldest, late.count()
+    text = "none" if age is None else f"{age:.0f} s"
+    if overdue:
+        text += f"; {overdue} READY rows are past their time, and no reset has found them"
+    yield Finding("oldest READY row", not overdue, age, text)
+    late = sum(table.late for table in tables)
+    lost = sum(table.lost for table in tables)
+    text = f"{late}; no reset has found {lost} of them" if lost else str(late)
+    yield Finding("rows past their lease", not lost, late, text)
 
 
 def _last_reset() -> Finding:

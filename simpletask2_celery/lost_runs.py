@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from celery.exceptions import WorkerLostError
 from django.utils.translation import gettext as translate
 
-from . import exceptions, project_cache, state
+from . import databases, exceptions, project_cache, state
 from .conf import conf
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _count(rows: "Sequence[SimpleTask]") -> dict[object, int]:
 def _days_of(row: "SimpleTask") -> tuple[str, str]:
     """Return under what names yesterday's and today's lost runs of the table are kept."""
     today = int(time.time() // DAY)
-    name = f"lost-runs:{row._state.db}:{row._meta.label_lower}"
+    name = f"lost-runs:{databases.of(row)}:{row._meta.label_lower}"
     return f"{name}:{today - 1}", f"{name}:{today}"
 
 

@@ -17,6 +17,8 @@ from django.utils.translation import gettext_lazy as _
 
 from . import (
     clock,
+    databases,
+    deadline,
     exceptions,
     lost_runs,
     publisher,
@@ -149,6 +151,10 @@ class SimpleTask(models.Model):
         nothing of the row's state; raises DjangoSimpleTask2Error 2910014 if the run has
         lost its claim.
         """
+        with deadline.shared():
+            self._save(*args, **kwargs)
+
+    def _save(self, *args: Any, **kwargs: Any) -> None:
         self._refuse_to_come_back()
         before, self._saving = self._saving, _Saving()  # a receiver may save it, too
         if type(self)._do_update is not SimpleTask._do_update:
@@ -161,7 +167,7 @@ class SimpleTask(models.Model):
             vars(self).pop("_do_update", None)
         self._note_saved(saved)
         if saved.is_created and self.__dict__.get("status") == self.READY:
-            publisher.publish_on_commit([self], leave_out=True)
+            publisher.publish_on_commit([self], leave_out=True, using=self._state.db)
 
     @_alters_data
     def publish(
@@ -191,9 +197,10 @@ class SimpleTask(models.Model):
                 extra={"task_info": self.get_task_info()},
             )
             return self
-        if countdown is not None or eta is not None:
-            self._wait_until(eta or self._later(countdown or 0))
-        publisher.publish_on_commit([self], **options)
+        with deadline.shared():
+            if countdown is not None or eta is not None:
+                self._wait_until(eta or self._later(countdown or 0))
+            publisher.publish_on_commit([self], **options)
         return self
 
     @_alters_data
@@ -219,8 +226,9 @@ class SimpleTask(models.Model):
         if isinstance(rows, models.QuerySet):
             if not issubclass(rows.model, cls):
                 raise TypeError(f"{cls.__name__}.publish_many() got {rows.model!r}.")
-            ready = state.light(rows.filter(status=cls.READY))
-            return publisher.publish_on_commit(ready.iterator(chunk_size=1000), chunk)
+            chosen: Any = rows  # whose database is None where nobody has named one
+            ready = state.light(rows.filter(status=cls.READY)).iterator(chunk_size=1000)
+            return publisher.publish_on_commit(ready, chunk, using=chosen._db)
         rows = list(rows)
         for row in rows:
             if not isinstance(row, cls):
@@ -267,7 +275,7 @@ class SimpleTask(models.Model):
         payload = {"task_info": self.get_task_info(), "step": 1, **(payload or {})}
         step = payload["step"]
         steps.require_step(self, step)
-        using = self._state.db or "default"
+        using = databases.of(self)
         claims = step == 1 or force
         if claims:
             row = state.claim(type(self), using, self.pk, force)
@@ -295,10 +303,10 @@ class SimpleTask(models.Model):
         """
         if not force and self.status != self.READY:
             return False
-        now = clock.now(self._state.db or "default")
+        now = clock.now(databases.of(self))
         where = self._where(self.READY, force)
-        lease = datetime.timedelta(seconds=self.get_do_task_timeout())
-        values = {**self._claim_values(now), "auto_reset_time": now + lease}
+        lease = clock.after(now, self.get_do_task_timeout())
+        values = {**self._claim_values(now), "auto_reset_time": lease}
         started = self._transition(values, where, save)
         if started and self._is_written(save):
             signals.started(self)
@@ -350,13 +358,13 @@ class SimpleTask(models.Model):
             return lost_runs.give_up([row for row in page if not waiting.holds(row)])
 
         failures: list[Exception] = []
-        for using in state.candidates(cls):
+        for using in databases.candidates(cls):
             try:
-                if not retrying.persist(using, partial(state.holds, cls, using)):
+                if not retrying.persist(using, partial(databases.holds, cls, using)):
                     continue
                 for changed, rows in state.reset_stale(cls, using, choose):
                     if changed:
-                        publisher.publish_on_commit(rows, leave_out=True)
+                        publisher.publish_on_commit(rows, leave_out=True, using=using)
                     count += changed
             except Exception as error:  # the other databases come next
                 failures.append(error)
@@ -432,7 +440,7 @@ class SimpleTask(models.Model):
             "start_time": now,
             "current_step": 1,
             "step1_time": now,
-            "auto_reset_time": now + datetime.timedelta(seconds=cls.do_task_timeout),
+            "auto_reset_time": clock.after(now, cls.do_task_timeout),
             "mod_time": now,
         }
 
@@ -464,7 +472,7 @@ class SimpleTask(models.Model):
         return {
             **cleared,
             "status": cls.READY,
-            "auto_reset_time": now + datetime.timedelta(seconds=wait),
+            "auto_reset_time": clock.after(now, wait),
             "mod_time": now,
         }
 
@@ -577,8 +585,10 @@ class SimpleTask(models.Model):
         seen = self._seen
         if seen is None:
             return is_same(value, column.get_default())
-        return (seen.using, seen.pk) == (using, self.pk) and is_same(
-            value, seen.value_of(name)
+        return (
+            seen.pk == self.pk
+            and using in (seen.using, databases.of(self))  # which may not be a replica
+            and is_same(value, seen.value_of(name))
         )
 
     def _note_saved(self, saved: "_Saving") -> None:
@@ -700,7 +710,7 @@ class SimpleTask(models.Model):
 
     def _where(self, status: int, force: bool) -> Fence:
         """Return what must be true of the row for a transition; by force, nothing."""
-        using = self._state.db or "default"
+        using = databases.of(self)
         return Fence(self.pk, self.start_time, None if force else status, using)
 
     def _transition(self, values: dict[str, Any], where: Fence, save: bool) -> bool:
@@ -742,13 +752,13 @@ class SimpleTask(models.Model):
 
     def _wait_until(self, eta: datetime.datetime) -> None:
         """Keep auto-reset from publishing the row before its time."""
-        wait = datetime.timedelta(seconds=self.get_task_wait_timeout())
-        waiting = state.owned(type(self), self._state.db or "default")
-        if waiting.filter(pk=self.pk, status=self.READY).update(auto_reset_time=eta + wait):
-            self.auto_reset_time = eta + wait
+        time = clock.after(clock.stored(eta), self.get_task_wait_timeout())
+        waiting = state.owned(type(self), databases.of(self))
+        if waiting.filter(pk=self.pk, status=self.READY).update(auto_reset_time=time):
+            self.auto_reset_time = time
 
     def _later(self, seconds: float) -> datetime.datetime:
-        return timezone.now() + datetime.timedelta(seconds=seconds)
+        return clock.after(timezone.now(), seconds)
 
 
 @dataclass

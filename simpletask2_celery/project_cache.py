@@ -8,9 +8,9 @@ that knows nothing.
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.cache import caches
@@ -23,14 +23,15 @@ from .conf import conf
 
 logger = logging.getLogger(__name__)
 
-WAIT = 0.5  # seconds of an operation
+WAIT = 0.5  # seconds of a question
+T = TypeVar("T")
 
 
 def get(name: str) -> Any:
     """Return what is known of this name, or None."""
     try:
-        redis, at = _redis(), key(name)
-        text = caches[conf.redis_name].get(at) if redis is None else redis.get(at)
+        at = key(name)
+        text = _ask(lambda redis: redis.get(at), lambda cache: cache.get(at))
         return None if text is None else json.loads(text)
     except Exception as error:
         _say(error)
@@ -40,27 +41,31 @@ def get(name: str) -> Any:
 def put(name: str, value: Any, seconds: int) -> None:
     """Keep a value, which JSON has to know, for some seconds."""
     try:
-        redis, at, text = _redis(), key(name), json.dumps(value)
-        if redis is None:
-            caches[conf.redis_name].set(at, text, seconds)
-        else:
-            redis.set(at, text, ex=seconds)
+        at, text = key(name), json.dumps(value)
+        _ask(
+            lambda redis: redis.set(at, text, ex=seconds),
+            lambda cache: cache.set(at, text, seconds),
+        )
     except Exception as error:
         _say(error)
 
 
 def get_fields(name: str, fields: Sequence[str]) -> dict[str, str]:
     """Return the texts that are known of these fields of a name."""
-    try:
-        if (redis := _redis()) is None:
-            keys = {_key_of_field(name, field): field for field in fields}
-            known = caches[conf.redis_name].get_many(keys)
-            return {keys[at]: text for at, text in known.items()}
+
+    def of_redis(redis: Any) -> dict[str, str]:
         if not fields or not redis.exists(key(name)):  # as on most days
             return {}
         texts = redis.hmget(key(name), fields)
         pairs = zip(fields, map(_text, texts), strict=True)
         return {field: text for field, text in pairs if text is not None}
+
+    def of_cache(cache: Any) -> dict[str, str]:
+        keys = {_key_of_field(name, field): field for field in fields}
+        return {keys[at]: text for at, text in cache.get_many(keys).items()}
+
+    try:
+        return _ask(of_redis, of_cache)
     except Exception as error:
         _say(error)
         return {}
@@ -68,15 +73,20 @@ def get_fields(name: str, fields: Sequence[str]) -> dict[str, str]:
 
 def put_fields(name: str, values: dict[str, str], seconds: int) -> None:
     """Keep texts as fields of a name: of Redis one hash, kept since its last change."""
+
+    def of_redis(redis: Any) -> None:
+        with redis.pipeline(transaction=False) as pipeline:
+            pipeline.hset(key(name), mapping=values)
+            pipeline.expire(key(name), seconds)
+            pipeline.execute()
+
+    def of_cache(cache: Any) -> None:
+        keys = {_key_of_field(name, field): text for field, text in values.items()}
+        cache.set_many(keys, seconds)
+
     try:
-        if (redis := _redis()) is None:
-            keys = {_key_of_field(name, field): text for field, text in values.items()}
-            caches[conf.redis_name].set_many(keys, seconds)
-        elif values:
-            with redis.pipeline(transaction=False) as pipeline:
-                pipeline.hset(key(name), mapping=values)
-                pipeline.expire(key(name), seconds)
-                pipeline.execute()
+        if values:
+            _ask(of_redis, of_cache)
     except Exception as error:
         _say(error)
 
@@ -84,11 +94,11 @@ def put_fields(name: str, values: dict[str, str], seconds: int) -> None:
 def delete_fields(name: str, fields: Sequence[str]) -> None:
     """Forget what is known of these fields of a name."""
     try:
-        if (redis := _redis()) is None:
-            keys = [_key_of_field(name, field) for field in fields]
-            caches[conf.redis_name].delete_many(keys)
-        elif fields:
-            redis.hdel(key(name), *fields)
+        if fields:
+            _ask(
+                lambda redis: redis.hdel(key(name), *fields),
+                lambda cache: cache.delete_many([_key_of_field(name, f) for f in fields]),
+            )
     except Exception as error:
         _say(error)
 
@@ -99,9 +109,11 @@ def be_first(name: str, seconds: float) -> bool:
     True where the cache fails: better twice than never.
     """
     try:
-        if (redis := _redis()) is not None:
-            return bool(redis.set(key(name), 1, nx=True, px=int(seconds * 1000)))
-        return caches[conf.redis_name].add(key(name), 1, seconds)
+        milliseconds = int(seconds * 1000)
+        return _ask(
+            lambda redis: bool(redis.set(key(name), 1, nx=True, px=milliseconds)),
+            lambda cache: bool(cache.add(key(name), 1, seconds)),
+        )
     except Exception as error:
         _say(error)
         return True
@@ -110,9 +122,7 @@ def be_first(name: str, seconds: float) -> bool:
 def is_shared() -> bool:
     """Tell whether the processes of the project can share what is kept here."""
     try:
-        return _redis() is not None or not isinstance(
-            caches[conf.redis_name], (LocMemCache, DummyCache)
-        )
+        return not isinstance(caches[conf.redis_name], (LocMemCache, DummyCache))
     except Exception:
         return False
 
@@ -138,13 +148,15 @@ def _project(secret: str) -> str:
     return salted_hmac(salt, "", secret, algorithm="sha256").hexdigest()[:12]
 
 
-def _redis() -> Any:
+def _ask(of_redis: Callable[[Any], T], of_cache: Callable[[Any], T]) -> T:
+    """Ask a client of Redis where the cache is one of django-redis, else the cache."""
     from django_redis import get_redis_connection
 
     try:
-        return redis_connection.bounded(get_redis_connection(conf.redis_name), WAIT)
+        connection = get_redis_connection(conf.redis_name)
     except NotImplementedError:
-        return None
+        return of_cache(caches[conf.redis_name])
+    return redis_connection.ask(connection, of_redis, WAIT)
 
 
 def _say(error: Exception) -> None:

@@ -11,6 +11,7 @@ import logging
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from django.db import connections, models, router
 from kombu.exceptions import BatchPublishError, KombuError, OperationalError
 
 from . import (
+    clock,
+    databases,
+    deadline,
     exceptions,
     prebuilt,
     producers,
@@ -71,10 +75,15 @@ lists_breaker = Breaker()
 
 
 def publish_on_commit(
-    rows: Iterable[models.Model], chunk: int = 1, leave_out: bool = False, **options: Any
+    rows: Iterable[models.Model],
+    chunk: int = 1,
+    leave_out: bool = False,
+    using: str | None = None,
+    **options: Any,
 ) -> int:
     """Publish saved rows once their database has committed; return their number.
 
+    They are in the database ``using``, or in the one that a router writes each to.
     With ``leave_out``, rows whose own methods raise are logged, and the others published.
     ``chunk`` is how many rows of a kind a message of Celery carries at most;
     ``options`` go to ``apply_async`` (countdown, eta, priority, queue). Streams:
@@ -85,29 +94,29 @@ def publish_on_commit(
     while page := list(itertools.islice(rows, BATCH * chunk)):
         count += len(page)
         by_database: dict[str, list[Message]] = {}
-        for using, message in _messages_of(page, leave_out):
-            by_database.setdefault(using, []).append(message)
-        for using, messages in by_database.items():
-            _on_commit(using, messages, chunk, options)
+        for home, message in _messages_of(page, using, leave_out):
+            by_database.setdefault(home, []).append(message)
+        for home, messages in by_database.items():
+            _on_commit(home, messages, chunk, options)
     return count
 
 
 def message_of(row: Any, channel: str | None = None) -> Message:
     """Return the message of a saved row; to another channel than its own, if given."""
-    [(_, message)] = _messages_of([row])
+    [(_, message)] = _messages_of([row], row._state.db)
     if channel is None:
         return message
     return message._replace(kind=message.kind._replace(channel=channel))
 
 
 def _messages_of(
-    rows: Iterable[Any], leave_out: bool = False
+    rows: Iterable[Any], using: str | None, leave_out: bool = False
 ) -> Iterator[tuple[str, Message]]:
     """Yield database and message of each row; what rows share is asked for once."""
     known: dict[Any, tuple[str, bool, Kind]] = {}
     for row in rows:
         try:
-            made = _message_of(row, known)
+            made = _message_of(row, using, known)
         except Exception as error:  # of a method of the row's own
             if not leave_out:
                 raise
@@ -119,14 +128,15 @@ def _messages_of(
             yield made
 
 
-def _message_of(row: Any, known: dict[Any, tuple[str, bool, Kind]]) -> tuple[str, Message]:
+def _message_of(
+    row: Any, using: str | None, known: dict[Any, tuple[str, bool, Kind]]
+) -> tuple[str, Message]:
     what = type(row), row._state.db, row.get_channel_name()
     if what not in known:
-        home = router.db_for_write(type(row), instance=row)
-        meta, db = row._meta, row._state.db
-        using = None if db in (None, "default") else db
-        kind = Kind(meta.app_label, meta.model_name, using, what[2])
-        known[what] = db or home, db in (None, router.db_for_write(type(row))), kind
+        home = using or databases.of(row)
+        meta, named = row._meta, None if home == "default" else home
+        kind = Kind(meta.app_label, meta.model_name, named, what[2])
+        known[what] = home, home == router.db_for_write(type(row)), kind
     database, nameable, kind = known[what]
     if conf.enforce_timeout:
         soft, hard = time_limits(row.get_do_task_timeout())
@@ -169,6 +179,8 @@ def check_options(
         raise ValueError(f"countdown must be 0 seconds or more, not {countdown!r}.")
     if eta is not None and not isinstance(eta, datetime):
         raise TypeError(f"eta must be a datetime, not {eta!r}.")
+    if eta is not None:  # Celery would take a naive one for UTC
+        eta = clock.aware(eta)
     if priority is not None and (
         isinstance(priority, bool) or not isinstance(priority, int)
     ):
@@ -284,10 +296,9 @@ def _push_to_lists(messages: list[Message]) -> list[Message]:
             "of a Redis list cannot name them. They are not pushed.",
             len(messages) - len(entries),
         )
-    # A save waits for both, and for the timeouts' keys before: 1.5 s in all.
-    wait = 0.25 if conf.publish_to == "both" else redis_lists.WAIT
     try:
-        redis_lists.push(entries, wait)
+        with deadline.waiting(share=1 / 4) as seconds:
+            redis_lists.push(entries, seconds)
     except Exception as error:  # whatever it is, the rows are saved
         lists_breaker.open()
         _say_failed("Redis", type(error).__name__, len(messages))
@@ -403,16 +414,25 @@ def _send_batch(messages: list[Message], options: dict[str, Any]) -> None:
 
     Some may be sent twice then, which does nothing.
     """
-    with producers.borrow() as producer:
+    producer = producers.kept()
+    if producer is not None:
+        try:
+            _send_by(producer, messages, options)
+            return
+        except Exception as error:
+            if not _has_lost_the_broker(error):
+                raise
+            deadline.waited()
+    with deadline.waiting() as seconds:
+        producer = producers.connected(seconds)
+    _send_by(producer, messages, options)
 
-        def send() -> None:
-            producers.keep_client(producer.channel)
-            with prebuilt.sender(producer, options) as send_one:
-                for kind, row, _ in messages:
-                    send_one(kind, row)
 
-        ensure = producer.connection.ensure
-        ensure(producer, send, retry_errors=(BatchPublishError,), **producers.RETRY)()
+def _send_by(producer: Any, messages: list[Message], options: dict[str, Any]) -> None:
+    with producers.lent(producer):
+        with prebuilt.sender(producer, options) as send:
+            for kind, row, _ in messages:
+                send(kind, row)
 
 
 def has_failed() -> bool:
@@ -422,20 +442,24 @@ def has_failed() -> bool:
 
 
 def ping() -> None:
-    """Connect to the broker. Raises what kombu does where that fails."""
-    with producers.connection() as connection:
-        connection.ensure_connection(timeout=1, **producers.RETRY)
+    """Connect to the broker. Raises what its client does where that fails."""
+    producers.connected(conf.publish_timeout).connection.release()
 
 
 def workers(timeout: float) -> list[str] | None:
     """Return the names of the workers that answer within ``timeout`` seconds.
 
-    None where they cannot be asked: Celery's remote control is off.
+    None where they cannot be asked: Celery's remote control is off. By a connection that
+    is made now: after a failover, one that was kept may lead to the old broker.
     """
     if not current_app.conf.worker_enable_remote_control:
         return None
-    with producers.connection() as connection:
-        answers = current_app.control.ping(timeout=timeout, connection=connection)
+    producer = producers.connected(conf.publish_timeout)
+    with producer.connection as connection:
+        mailbox = current_app.control.mailbox(connection)
+        # Celery would take a producer of its pool, which waits without end.
+        mailbox.producer_or_acquire = lambda *_, **__: nullcontext(producer)
+        answers = mailbox.multi_call("ping", timeout=timeout)
     return sorted(name for answer in answers or () for name in answer)
 
 
@@ -453,9 +477,13 @@ def messages_in_queue(channel: str) -> float:
     try:
         queue = prebuilt.queue_of(channel, {})
         options = current_app.amqp.router.route(queue, DO_TASK)
-        with connection:  # of its own: a refusal would spoil one of the pool
-            asking = connection.channel()
-            found = asking.queue_declare(options["queue"].name, passive=True)
+        producer = producers.connected(conf.publish_timeout)
+        with producer.connection:  # its own: a refusal would spoil one that is kept
+            asking = producer.channel
+            # Redis creates nothing: a queue is a list there. Asked whether there is one,
+            # kombu forgets the project's prefix of keys.
+            passive = not hasattr(asking, "conn_or_acquire")
+            found = asking.queue_declare(options["queue"].name, passive=passive)
             return float(found.message_count)
     except connection.channel_errors:
         return 0

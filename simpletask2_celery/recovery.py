@@ -114,7 +114,7 @@ def release(note: dict[str, Any]) -> None:
         about = {"task_info": name, "step": row.current_step}
         logger.warning("%s: its process died; READY again.", name, extra=about)
         row.refresh_from_db()
-        publisher.publish_on_commit([row])
+        publisher.publish_on_commit([row], using=using)
 
 
 def _name(note: dict[str, Any]) -> str:

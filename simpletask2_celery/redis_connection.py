@@ -1,12 +1,26 @@
-"""Clients to the project's Redis that give up early, made from its own connection."""
+"""Questions to the project's Redis that are given up early, by its own connection."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from . import at_once, deadline
+
+T = TypeVar("T")
 _clients: dict[Any, Any] = {}
 
 
-def bounded(connection: Any, seconds: float) -> Any:
-    """Return a client to the same server: ``seconds`` for each operation, no retry.
+def ask(connection: Any, question: Callable[[Any], T], seconds: float) -> T:
+    """Return what ``question(client)`` returns, by a client to the connection's server.
+
+    Raises what it has raised, and TimeoutError after so many seconds: in a thread, for
+    resolvers and Sentinels know no timeout.
+    """
+    client = bounded(connection)
+    return at_once.answer("Redis", lambda: question(client), seconds)
+
+
+def bounded(connection: Any) -> Any:
+    """Return a client to the same server whose operations have limits, and no retry.
 
     A client of Sentinel, or of a class of the user's own, keeps its own timeouts.
     """
@@ -17,6 +31,7 @@ def bounded(connection: Any, seconds: float) -> Any:
     pool = connection.connection_pool
     if type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
         return connection
+    seconds = deadline.operation()
     key = pool, seconds
     if key not in _clients:
         limits = {

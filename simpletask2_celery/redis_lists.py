@@ -7,6 +7,8 @@ until it is dealt with, so that an entry is never in memory alone.
 
 import logging
 from collections.abc import Iterable
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from . import redis_connection
@@ -14,7 +16,7 @@ from .conf import conf
 
 logger = logging.getLogger(__name__)
 
-WAIT = 0.5  # seconds of an operation
+PAGE = 1000  # entries that are pushed together
 _AS_BYTES = {"NEVER_DECODE": True}  # redis.client.NEVER_DECODE: an entry may be anything
 PROCESSING = "simpletask2-celery:processing:{list}"
 MALFORMED = "simpletask2-celery:malformed:{list}"
@@ -40,13 +42,19 @@ def malformed(channel: str) -> str:
     return MALFORMED.format(list=list_of(channel))
 
 
-def push(entries: Iterable[tuple[str, str]], wait: float = WAIT) -> None:
+def push(entries: Iterable[tuple[str, str]], seconds: float) -> None:
     """Push pairs of channel and "app.model:pk", as the original does.
 
-    ``wait`` is how many seconds an operation may take. Raises redis.RedisError; what
-    was pushed before it stays pushed.
+    ``seconds`` is how long 1,000 of them may take. Raises redis.RedisError or
+    TimeoutError; what was pushed before it stays pushed.
     """
-    pipeline = _client(wait).pipeline(transaction=False)
+    entries = iter(entries)
+    while page := list(islice(entries, PAGE)):
+        redis_connection.ask(_connection(), partial(_push, page), seconds)
+
+
+def _push(entries: list[tuple[str, str]], redis: Any) -> None:
+    pipeline = redis.pipeline(transaction=False)
     for channel, name in entries:
         pipeline.sadd(flags_of(channel), name)
         pipeline.rpush(list_of(channel), name)
@@ -101,7 +109,11 @@ def set_aside(channel: str, entry: bytes, place: str, error: Exception) -> None:
     logger.error("Channel %s: entry moved to the Redis list %s: %s", channel, kept, error)
 
 
-def _client(wait: float = WAIT) -> Any:
+def _client() -> Any:
+    return redis_connection.bounded(_connection())
+
+
+def _connection() -> Any:
     from django_redis import get_redis_connection
 
-    return redis_connection.bounded(get_redis_connection(conf.redis_name), wait)
+    return get_redis_connection(conf.redis_name)

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import redis_connection
+from . import deadline, redis_connection
 
 logger = logging.getLogger(__name__)
 
 REMEMBERED = 5.0  # seconds an answer is used without asking again
 GIVEN_UP = 30.0  # seconds without asking after a failure
-WAIT = 0.2  # seconds of an operation
+SHARE = 1 / 6  # of PUBLISH_TIMEOUT
+MOST = 1000  # answers that are remembered: a channel may come from a user's field
 LONGEST = 366 * 24 * 3600  # seconds of a lease or a wait
 
 _answers: dict[str, tuple[float, int | None]] = {}
@@ -33,6 +34,8 @@ def look_up(key: str, connect: Callable[[], Any]) -> int | None:
     if now < until:
         return seconds
     seconds = _ask(key, connect)
+    if len(_answers) >= MOST:
+        _answers.clear()
     _answers[key] = (now + REMEMBERED, seconds)
     return seconds
 
@@ -49,7 +52,8 @@ def _ask(key: str, connect: Callable[[], Any]) -> int | None:
     if time.monotonic() < _given_up_until:
         return None
     try:
-        stored = redis_connection.bounded(connect(), WAIT).get(key)
+        with deadline.waiting(SHARE) as seconds:
+            stored = redis_connection.ask(connect(), lambda redis: redis.get(key), seconds)
     except NotImplementedError:  # the cache of that alias is not a django-redis one
         _given_up_until = time.monotonic() + GIVEN_UP
         return None

@@ -26,7 +26,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as translate
 from django.utils.translation import ngettext
 
-from . import auto_reset, exceptions, state, task_info
+from . import auto_reset, databases, exceptions, state, task_info
 from .models import SimpleTask
 
 EXAMPLES = 5
@@ -215,7 +215,7 @@ def _models(labels: list[str], all_of_them: bool) -> list[type[SimpleTask]]:
 
 
 def _databases(model: type[SimpleTask], only: str | None, ids: object) -> list[str]:
-    found = state.databases_of(model)
+    found = databases.that_hold(model)
     if only and only not in found:
         text = translate("Database {database} holds no rows of {model}.")
         raise CommandError(text.format(database=only, model=model._meta.label_lower))

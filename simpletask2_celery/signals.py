@@ -18,7 +18,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.apps import apps
 from django.dispatch import Signal
 
-from . import exceptions, interruptions, savepoint, task_info
+from . import databases, exceptions, interruptions, savepoint, task_info
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ def _tell_of(
     **logged: Any,
 ) -> None:
     """Tell of a row once its database has committed: now, unless somebody's is open."""
-    using = row._state.db or "default"
+    using = databases.of(row)
     about = {
         "row": row,
         "pk": row.pk,

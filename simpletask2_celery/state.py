@@ -20,7 +20,6 @@ from django.db import (
     OperationalError,
     connections,
     models,
-    router,
     transaction,
 )
 from django.db.models import Exists, OuterRef, Q
@@ -291,8 +290,7 @@ def renew(row: "SimpleTask") -> bool:
     if fence is None:
         return False
     mine = _held_by(fence, row)
-    lease = datetime.timedelta(seconds=row.get_do_task_timeout())
-    values = {"auto_reset_time": _now(row) + lease}
+    values = {"auto_reset_time": clock.after(_now(row), row.get_do_task_timeout())}
     return bool(retrying.persist(mine.db, lambda: _update(mine, values, wait=False)))
 
 
@@ -565,41 +563,6 @@ def stale(now: datetime.datetime) -> Q:
     )
 
 
-def databases_of(model: type[models.Model]) -> list[str]:
-    """Return the aliases of the databases that hold rows of the model.
-
-    One that cannot be asked is left out, with a warning: others' rows are not to wait.
-    """
-    found = []
-    for alias in candidates(model):
-        try:
-            if holds(model, alias):
-                found.append(alias)
-        except Error as error:
-            logger.warning("Database %s is left out: %s", alias, type(error).__name__)
-    return found
-
-
-def candidates(model: type[models.Model]) -> list[str]:
-    """Return the aliases of the databases that may hold rows of it; asks none of them."""
-    home = router.db_for_write(model)
-    return [home] + [
-        alias
-        for alias in connections
-        if alias != home
-        and router.allow_migrate_model(alias, model)
-        and not connections[alias].settings_dict["TEST"].get("MIRROR")
-    ]
-
-
-def holds(model: type[models.Model], alias: str) -> bool:
-    """Tell whether a candidate has the model's table; the one that is written to has.
-
-    Raises as the database does.
-    """
-    return alias == router.db_for_write(model) or _has_table(alias, model)
-
-
 def channel_column(model: type[models.Model]) -> "models.Field[Any, Any] | None":
     """Return the column that holds the channel, if it is one, and of a value."""
     name = getattr(model, "channel_field", None)
@@ -779,7 +742,7 @@ def _correct_lease(row: "SimpleTask", now: datetime.datetime) -> None:
     """
     timeout = row.get_do_task_timeout()
     if timeout != type(row).do_task_timeout and row._fence is not None:
-        lease = now + datetime.timedelta(seconds=timeout)
+        lease = clock.after(now, timeout)
         mine = _held_by(row._fence, row)
         retrying.persist(mine.db, lambda: mine.update(auto_reset_time=lease))
         row.auto_reset_time = lease
@@ -810,9 +773,3 @@ def _heirs(model: "type[SimpleTask]") -> "list[type[SimpleTask]]":
         for heir in apps.get_models()
         if issubclass(heir, model) and model in heir._meta.parents and not heir._meta.proxy
     ]
-
-
-def _has_table(alias: str, model: type[models.Model]) -> bool:
-    with connections[alias].cursor() as cursor:
-        tables = connections[alias].introspection.get_table_list(cursor)
-    return model._meta.db_table.casefold() in {table.name.casefold() for table in tables}

@@ -116,7 +116,7 @@ def _publish_later(model: type[SimpleTask], using: str, pk: Any) -> None:
     """Publish once more a row that a transaction has locked: this message is spent."""
     rows = model._base_manager.using(using).filter(pk=pk, status=SimpleTask.READY)
     if conf.publish_to != "redis":  # whose lists have no time: there the lease decides
-        publisher.publish_on_commit(rows, countdown=UNLOCKED)
+        publisher.publish_on_commit(rows, using=using, countdown=UNLOCKED)
 
 
 def _run_each(

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from django.utils.translation import gettext as translate
 
-from . import executor
+from . import clock, databases, executor
 from .exceptions import HANDLER_FAILED, DjangoSimpleTask2Error
 from .models import SimpleTask
 from .testing_proxy import Answer, Unanswered, answering
@@ -60,8 +60,8 @@ def run(row: SimpleTask, proxy: Any = None, throw: bool = True) -> Run:
     data, error = None, None
     with answering(proxy) as came:
         try:
-            using = row._state.db or "default"
-            data = executor.run(type(row), using, row.pk)["data"]
+            with clock.this_one():
+                data = executor.run(type(row), databases.of(row), row.pk)["data"]
         except DjangoSimpleTask2Error as failed:
             error = failed
     with suppress(type(row).DoesNotExist):  # its handler may have deleted it

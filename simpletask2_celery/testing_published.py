@@ -13,7 +13,7 @@ from django.db import connections
 from django.utils.translation import gettext as translate
 from django.utils.translation import ngettext
 
-from . import prebuilt, publisher, task_info
+from . import databases, prebuilt, publisher, task_info
 from .conf import conf
 from .models import SimpleTask
 
@@ -40,7 +40,7 @@ class PublishedMessage:
 
     def carries(self, row: SimpleTask) -> bool:
         """Tell whether the message names this row."""
-        home = row._state.db or "default"
+        home = databases.of(row)
         return (type(row), home) == (self.model, self.using) and row.pk in self.ids
 
     def __str__(self) -> str:

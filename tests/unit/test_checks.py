@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from celery import current_app
+from celery import Celery, current_app
 from django.conf import settings as django_settings
 from django.core import checks as django_checks
+from django.db import connections
 from django.test import override_settings
 
 from simpletask2_celery import checks
@@ -174,3 +175,62 @@ def test_lists_need_a_redis_cache(settings, name, value):
     [found] = checks.redis_cache()
     assert found.id == "simpletask2_celery.E003" and found.hint
     assert isinstance(found, django_checks.Error)
+
+
+@pytest.mark.parametrize(
+    ("use_tz", "zone", "expected"),
+    [
+        (True, "Europe/Berlin", []),
+        (False, "UTC", []),
+        (False, "Asia/Shanghai", []),
+        (False, "Europe/Berlin", ["simpletask2_celery.W009"]),
+        (False, "America/Chicago", ["simpletask2_celery.W009"]),
+    ],
+)
+def test_times_without_a_zone_where_clocks_change(settings, use_tz, zone, expected):
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, zone
+    assert ids(checks.zone()) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "expected"),
+    [
+        ("redis://127.0.0.1:1/3", {}, ["simpletask2_celery.W008"]),
+        ("redis://127.0.0.1:1/3", {"set_as_current": False}, []),
+        (None, {}, []),
+    ],
+)
+def test_two_celery_apps_with_two_brokers(url, options, expected):
+    project = current_app._get_current_object()
+    url = url or project.conf.broker_write_url
+    second = Celery("second", broker=url, **options)
+    try:
+        found = checks.apps_of_celery()
+    finally:
+        project.set_current()
+        second.close()
+    assert ids(found) == expected
+    assert not found or "'second'" in found[0].msg
+
+
+@pytest.mark.parametrize(
+    ("apps", "expected"),
+    [
+        ({}, []),
+        ({"TENANT_APPS": ["django.contrib.sessions"]}, []),
+        ({"TENANT_APPS": ["tests.support.project.jobs"]}, ["simpletask2_celery.E006"]),
+        (
+            {"TENANT_TYPES": {"a": {"APPS": ["tests.support.project.jobs"]}}},
+            ["simpletask2_celery.E006"],
+        ),
+        ({"TENANT_TYPES": {"public": {"APPS": ["tests.support.project.jobs"]}}}, []),
+    ],
+)
+def test_rows_in_the_schemas_of_tenants(settings, monkeypatch, apps, expected):
+    for name, value in apps.items():
+        setattr(settings, name, value)
+    assert checks.schemas() == []  # another kind of database
+    wrapper = type(connections["server"])
+    monkeypatch.setattr(wrapper, "set_schema", lambda *_: None, raising=False)
+    found = [one for one in checks.schemas() if one.obj is Job]
+    assert ids(found) == expected

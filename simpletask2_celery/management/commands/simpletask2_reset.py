@@ -36,7 +36,7 @@ class Command(SelectionCommand):
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
         """Reset and publish a page at a time."""
         for changed, page in state.reset_pages(part.rows, part.still):
-            publisher.publish_on_commit(page)
+            publisher.publish_on_commit(page, using=part.using)
             lost_runs.forget(page)
             yield changed
 

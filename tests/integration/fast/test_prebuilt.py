@@ -24,9 +24,13 @@ KINDS = [
 ]
 
 
+def lent():
+    return producers.lent(producers.connected(5))
+
+
 def sent(send, kind, row):
     """Return the raw body, and all else of the message that is sent."""
-    with producers.borrow() as producer:
+    with lent() as producer:
         send(producer, kind, row)
     queue = queue_name(None if kind.channel == "default" else kind.channel)
     with current_app.connection_for_write() as connection:
@@ -161,7 +165,10 @@ def test_many_messages_are_one_push(monkeypatch):
         pytest.skip("a push is of Redis")
     monkeypatch.setattr("simpletask2_celery.redis_push.BATCH", 100)
     with lpushes() as count:
-        with producers.borrow() as producer, prebuilt.sender(producer, {}) as send:
+        with (
+            lent() as producer,
+            prebuilt.sender(producer, {}) as send,
+        ):
             for number in range(250):
                 send(KINDS[0][0], number)
             assert count() == 2
@@ -170,7 +177,10 @@ def test_many_messages_are_one_push(monkeypatch):
 
 
 def test_nothing_is_left_of_a_block_that_fails():
-    with pytest.raises(ZeroDivisionError), producers.borrow() as producer:
+    with (
+        pytest.raises(ZeroDivisionError),
+        lent() as producer,
+    ):
         with prebuilt.sender(producer, {}) as send:
             send(KINDS[0][0], 1)
             raise ZeroDivisionError
@@ -187,7 +197,10 @@ def test_who_traces_the_producer_sees_each_message(monkeypatch):
         return publish(self, body, **properties)
 
     monkeypatch.setattr(Producer, "publish", traced)
-    with producers.borrow() as producer, prebuilt.sender(producer, {}) as send:
+    with (
+        lent() as producer,
+        prebuilt.sender(producer, {}) as send,
+    ):
         for number in range(3):
             send(KINDS[0][0], number)
     found = [message.headers for _, message in messages()]
@@ -205,7 +218,10 @@ def test_a_queue_that_expires_is_pushed_to_by_kombu(monkeypatch):
     monkeypatch.setattr(producers, "_idle", WeakKeyDictionary())  # which have declared it
     start_anew()
     try:
-        with producers.borrow() as producer, prebuilt.sender(producer, {}) as send:
+        with (
+            lent() as producer,
+            prebuilt.sender(producer, {}) as send,
+        ):
             send(KINDS[0][0], 1)
         [template] = prebuilt._templates[current_app.amqp.router].values()
         assert template._push is None and len(messages()) == 1

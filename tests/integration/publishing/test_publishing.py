@@ -200,15 +200,14 @@ def test_after_a_failure_nothing_is_tried_for_a_while(using, caplog):
 def test_a_connection_made_before_a_fork_is_not_used_after_it():
     import os
 
-    with producers.borrow():
+    with producers.lent(producers.connected(5)):
         pass  # and is kept
     read, write = os.pipe()
     child = os.fork()
     if not child:
         try:
-            before = [kept for idle in producers._idle.values() for kept in idle.producers]
-            with producers.borrow() as producer:
-                os.write(write, b"fresh" if before and producer not in before else b"same")
+            before = [one for idle in producers._idle.values() for one in idle._producers]
+            os.write(write, b"fresh" if before and producers.kept() is None else b"same")
         finally:
             os._exit(0)
     os.close(write)

@@ -97,9 +97,11 @@ def test_a_name_that_is_too_long_for_the_broker_stops_nobody():
 
 
 def test_a_broker_that_is_gone_is_asked_once_for_all_channels(monkeypatch, caplog):
-    monkeypatch.setattr(
-        producers, "borrow", lambda: (_ for _ in ()).throw(ConnectionRefusedError())
-    )
+    def refuse(*_):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(producers, "kept", lambda: None)
+    monkeypatch.setattr(producers, "connected", refuse)
     of_channels("a", "mail", "routed")
     assert publisher.celery_breaker.is_open()
     assert caplog.text.count("failed (") == 1

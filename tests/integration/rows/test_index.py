@@ -43,7 +43,7 @@ def test_the_database_uses_it(using, indexed):
     # SQLite reads the table in the order of its keys instead, which it has to return.
     assert indexed in stale or connections[using].vendor == "sqlite", stale
     assert Job.do_auto_reset() is not None
-    assert health._figures(Job, using)[1] == 0
+    assert health._table(Job, using).late == 0
 
 
 def test_without_it_the_database_reads_the_table(using):

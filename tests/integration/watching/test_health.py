@@ -50,14 +50,14 @@ def test_rows_that_wait_and_rows_past_their_lease():
 
 def test_a_table_that_cannot_be_read_is_named_and_the_others_are_counted(monkeypatch):
     Job.objects.bulk_create([Job()])
-    own = health._figures
+    own = health._table
 
     def fails(model, alias):
         if alias == "server" and model is Job:
             raise OperationalError("as told")
         return own(model, alias)
 
-    monkeypatch.setattr(health, "_figures", fails)
+    monkeypatch.setattr(health, "_table", fails)
     found = findings()
     assert not found["rows"].ok
     assert found["rows"].text == "not read: jobs.job in server (OperationalError)"

@@ -18,7 +18,7 @@ IN_CI = {"valkey", "postgresql", "sqlite"}
 ROWS = {"short": 40, "long": 80}
 #: How many at a time: a lane waits for leases and servers most of its time.
 LANES = 6
-#: A save waits 1.5 s for a broker at most; the rest is for a machine that is busy.
+#: A save waits 1.2 s for a broker at most; the rest is for a machine that is busy.
 LONGEST_SAVE = 3.0
 
 
