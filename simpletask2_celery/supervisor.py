@@ -252,13 +252,20 @@ def stop(plan: Plan) -> str:
 
 
 def running(plan: Plan) -> int | None:
-    """Return the pid of the supervisor that holds the pidfile's lock, if one does."""
+    """Return the pid of the supervisor that holds the pidfile's lock, if one does.
+
+    Raises Failed for a file that no supervisor has written: whoever may write to the
+    folder could have any process stopped by it.
+    """
     try:
-        with plan.pidfile.open() as file:
+        with open(plan.pidfile, opener=_never_a_link) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(file.read() or 0) or None
+                pid = int(file.read() or 0) or None
+                if pid and not _is_supervisor(pid, os.fstat(file.fileno()).st_uid):
+                    raise ValueError(f"pid {pid} is no supervisor of its owner's") from None
+                return pid
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
@@ -266,9 +273,28 @@ def running(plan: Plan) -> int | None:
     return None
 
 
+def _never_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+
+
+def _is_supervisor(pid: int, owner: int) -> bool:
+    """Tell whether a process is a supervisor, and of the user who owns its pidfile.
+
+    Where /proc does not say, the file has to be one's own.
+    """
+    process = Path("/proc", str(pid))
+    try:
+        words = process.joinpath("cmdline").read_bytes().replace(b"-", b"_")
+        return process.stat().st_uid == owner and b"simpletask2_celery" in words
+    except OSError:
+        return not process.parent.joinpath("self").exists() and owner == os.geteuid()
+
+
 @contextmanager
 def _locked(pidfile: Path) -> Iterator[None]:
-    with _opened(pidfile, "a+") as file:
+    with _opened(pidfile, "a+", _never_a_link) as file:
+        if os.fstat(file.fileno()).st_uid != os.geteuid():
+            raise Failed(f"The pidfile {pidfile} belongs to another user.")
         for attempt in (1, 2, 3):  # a look by "status" holds it for a moment
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -286,9 +312,9 @@ def _locked(pidfile: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path, mode: str) -> Iterator[Any]:
+def _opened(path: Path, mode: str, opener: Any = None) -> Iterator[Any]:
     try:
-        file = path.open(mode)
+        file = open(path, mode, opener=opener)
     except OSError as error:
         raise Failed(f"{path} cannot be written: {error.strerror}.") from None
     with file:

@@ -1,8 +1,13 @@
 """The command's own words: what it shows, and what it refuses."""
 
+import fcntl
+import os
+import subprocess
+
 import pytest
 from click.testing import CliRunner
 
+from simpletask2_celery import supervisor
 from simpletask2_celery.cli import main
 
 
@@ -47,3 +52,42 @@ def test_a_call_that_is_refused(words, code, error):
 def test_the_app_is_asked_for():
     result = CliRunner().invoke(main, ["start"])
     assert result.exit_code == 2 and "-A proj" in result.output
+
+
+def plan_in(folder):
+    return supervisor.Plan("p", "s", {"pidfile": "it.pid"}, folder)
+
+
+def test_a_pidfile_that_is_a_link_is_not_followed(tmp_path):
+    other = tmp_path / "something else"
+    other.write_text("kept")
+    plan = plan_in(tmp_path)
+    plan.pidfile.symlink_to(other)
+    with pytest.raises(supervisor.Failed, match="cannot be written"):
+        with supervisor._locked(plan.pidfile):
+            pass
+    with pytest.raises(supervisor.Failed, match="cannot be used"):
+        supervisor.stop(plan)
+    assert other.read_text() == "kept"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_a_pidfile_of_another_user_is_not_written_to(tmp_path):
+    plan = plan_in(tmp_path)
+    plan.pidfile.touch()
+    os.chown(plan.pidfile, 65534, -1)
+    with pytest.raises(supervisor.Failed, match="belongs to another user"):
+        with supervisor._locked(plan.pidfile):
+            pass
+
+
+def test_no_process_is_stopped_that_is_no_supervisor(tmp_path):
+    plan = plan_in(tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as victim, plan.pidfile.open("w") as file:
+        file.write(str(victim.pid))
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)  # as whoever may write to the folder can
+        with pytest.raises(supervisor.Failed, match="is no supervisor"):
+            supervisor.stop(plan)
+        assert victim.poll() is None
+        victim.kill()

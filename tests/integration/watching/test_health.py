@@ -5,15 +5,17 @@ import time
 
 import pytest
 from celery import current_app
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from simpletask2_celery import (
     auto_reset,
+    figures,
     health,
     last_reset,
     project_cache,
 )
+from tests.support import networks
 from tests.support.project.jobs.models import Job
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
@@ -39,13 +41,51 @@ def test_nothing_runs():
 
 
 def test_rows_that_wait_and_rows_past_their_lease():
-    over = timezone.now() - datetime.timedelta(seconds=90)
+    over = timezone.now() - datetime.timedelta(seconds=20)
     Job.objects.bulk_create([Job(), Job(status=20, auto_reset_time=over)])
     Job.objects.using("server").bulk_create([Job(status=20, auto_reset_time=over)])
     Job.objects.filter(status=10).update(add_time=over)
     found = findings()
-    assert 90 <= found["oldest READY row"].value < 100
+    assert 20 <= found["oldest READY row"].value < 30
     assert found["rows past their lease"].value == 2
+
+
+def test_rows_that_resets_ought_to_have_found():
+    def ago(**spans):
+        return timezone.now() - datetime.timedelta(**spans)
+
+    Job.objects.bulk_create([Job(status=20, auto_reset_time=ago(seconds=31))])  # 3 × 10 s
+    found = findings()["rows past their lease"]
+    assert (found.ok, found.value, found.text) == (
+        False,
+        1,
+        "1; no reset has found 1 of them",
+    )
+    Job.objects.all().delete()
+    Job.objects.bulk_create([Job(auto_reset_time=ago(minutes=49))])  # in a long queue
+    assert findings()["oldest READY row"].ok
+    Job.objects.using("server").bulk_create([Job(auto_reset_time=ago(minutes=51))])
+    found = findings()["oldest READY row"]
+    assert not found.ok and "1 READY rows are past their time" in found.text
+
+
+def test_a_database_that_is_silent_holds_up_nobody(monkeypatch):
+    """A firewall that drops what is sent: the client of the database waits on."""
+    with networks.silent() as port:
+        monkeypatch.setitem(connections.databases["server"], "HOST", "127.0.0.1")
+        monkeypatch.setitem(connections.databases["server"], "PORT", port)
+        began = time.monotonic()
+        found = findings()
+        assert time.monotonic() - began < 5
+        shown = figures.read()
+        assert time.monotonic() - began < 10
+    silent = found["database server"]
+    assert not silent.ok and silent.text == "does not answer"
+    assert found["rows"].text == "not read: database server"
+    assert found["database default"].ok
+    problems = {one.using: one.problem for one in shown.models}
+    assert problems == {"default": None, "server": "does not answer"}
+    assert found["rows past their lease"].value == 0
 
 
 def test_a_table_that_cannot_be_read_is_named_and_the_others_are_counted(monkeypatch):
