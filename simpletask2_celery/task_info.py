@@ -18,11 +18,14 @@ _REPR.maxstring = _REPR.maxother = 120
 def text(model: type[Model], pk: object) -> str:
     """Return ``"app.model:pk"`` (compatibility facts, section 2).
 
-    The values of a composite key as a JSON array, as Django writes them.
+    The values of a composite key as a JSON array, as Django writes them. Never raises: a
+    key of the user's own class that has no text is named by that class.
     """
-    if isinstance(pk, tuple):
-        pk = json.dumps(pk, default=str)
-    return f"{model._meta.app_label}.{model._meta.model_name}:{pk}"
+    try:
+        key = json.dumps(pk, default=str) if isinstance(pk, tuple) else str(pk)
+    except Exception:
+        key = f"<{type(pk).__name__}>"
+    return f"{model._meta.app_label}.{model._meta.model_name}:{key}"
 
 
 def json_id(row: Model) -> int | str:
