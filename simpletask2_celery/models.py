@@ -587,7 +587,7 @@ class SimpleTask(models.Model):
             return is_same(value, column.get_default())
         return (
             seen.pk == self.pk
-            and using in (seen.using, databases.of(self))  # which may not be a replica
+            and (using == seen.using or using == databases.of(self))  # no replica
             and is_same(value, seen.value_of(name))
         )
 
