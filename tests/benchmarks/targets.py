@@ -81,6 +81,9 @@ TARGETS = [
     ),
     Target("auto-reset, times (e)'s", of("resets", "ratio"), 20),
     Target(
+        "memory of a reset of 1,000 rows of 1 MB, MiB", of("resets", "heavy"), 40, False
+    ),
+    Target(
         "proxy steps, s",
         of("proxies", "seconds"),
         8,

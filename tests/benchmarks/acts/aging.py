@@ -29,7 +29,7 @@ def compare():
             row.delete()
             if number % (ROWS // CALLS) == 0:
                 take("do_auto_reset()", table, model.do_auto_reset)
-                take("health figures", table, health._figures, model, "default")
+                take("health figures", table, health._table, model, "default")
     return {
         what: {table: statistics.median(found) for table, found in by_table.items()}
         for what, by_table in times.items()

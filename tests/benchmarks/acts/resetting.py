@@ -3,13 +3,21 @@
 import time
 
 from tests.benchmarks.acts.memory import peak
-from tests.benchmarks.simple.models import Task
+from tests.benchmarks.simple import models
 
 
 def reset():
-    Task.objects.exists()  # connects
+    return _reset(models.Task)
+
+
+def reset_heavy():
+    return _reset(models.Heavy)
+
+
+def _reset(model):
+    model.objects.exists()  # connects
     before = peak()
     began = time.perf_counter()
-    count = Task.do_auto_reset()
+    count = model.do_auto_reset()
     seconds = time.perf_counter() - began
     return {"rows": count, "seconds": seconds, "before": before, "peak": peak()}

@@ -30,6 +30,10 @@ def resets(quick):
         peak, lock = (max(one[what] for one in found) for what in ("peak", "lock"))
         cells = [f"{rates[name]:.0f}", f"{peak:.0f}", f"{lock:.2f}"]
         lines.append([SYSTEMS[name].title, f"{found[0]['rows']:,}", *cells])
+    heavy = reset_heavy(50 if quick else 1000)
+    rate = f"{heavy['rows'] / heavy['seconds']:.0f}"
+    title = f"{SYSTEMS['ours'].title}, rows of 1 MB"
+    lines.append([title, f"{heavy['rows']:,}", rate, f"{heavy['peak']:.0f}", "–"])
     lines.append(messages_alone(quick))
     servers.run("TRUNCATE simple_task")
     return {
@@ -38,6 +42,7 @@ def resets(quick):
         "head": ["system", "rows", "rows/s", "peak MiB", "longest lock, s"],
         "lines": lines,
         "ratio": rates["ours"] / rates["e"],
+        "heavy": heavy["peak"] - heavy["before"],
     }
 
 
@@ -49,6 +54,16 @@ def reset(name, count):
         )
     assert said["rows"] == count, said
     return {**said, "rate": count / said["seconds"], "lock": locks.most}
+
+
+def reset_heavy(count):
+    """Reset rows that carry a megabyte each, which no reset needs to read."""
+    rows.fill("simple_heavy", count, rows.DOING, "now() - interval '1 hour'")
+    servers.run("UPDATE simple_heavy SET payload = repeat(md5(name), 32768)")
+    said = SYSTEMS["ours"].act(servers.new_queue(), "resetting.reset_heavy")
+    servers.run("TRUNCATE simple_heavy")
+    assert said["rows"] == count, said
+    return said
 
 
 def messages_alone(quick):

@@ -41,6 +41,9 @@ class Fetch(SimpleTask):
 
 if hasattr(SimpleTask, "auto_reset_index"):
 
+    class Heavy(Greeting):
+        payload = models.TextField(null=True)
+
     class Full(Greeting):
         class Meta:
             indexes = [SimpleTask.auto_reset_index("simple_full")]
