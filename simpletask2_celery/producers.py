@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
 from . import deadline
+from .no_fork import NoFork
 
 _RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
@@ -144,7 +145,9 @@ class _Race:
         self._threads: dict[str | None, Thread] = {}
         self._found: Queue[tuple[str | None, Producer | Exception]] = Queue()
         self._lock = Lock()
+        self._pending = 0  # of whom nothing has been found yet
         self._is_over = False
+        self._error: Exception | None = None
 
     def winner(self, seconds: float) -> Producer:
         """Return a producer; raise where there is none within so many seconds."""
@@ -153,38 +156,47 @@ class _Race:
         urls = [
             url for url in self._idle.urls if url not in hung or not hung[url].is_alive()
         ]
-        error: Exception = OperationalError(f"no connection within {seconds:.1f} s")
         try:
-            for at, url in enumerate(urls):
-                self._start(url)
-                share = max(0.0, end - time.monotonic()) / (len(urls) - at)
-                try:
-                    url, found = self._found.get(timeout=share)
-                except Empty:
-                    continue
+            for left in range(len(urls), 0, -1):
+                self._start(urls[-left])
+                now = time.monotonic()
+                producer = self._wait(now + (end - now) / left)
+                if producer is not None:
+                    return producer
+            raise self._error or OperationalError(f"no connection in {seconds:.1f} s")
+        finally:
+            self._leave()
+
+    def _wait(self, end: float) -> Producer | None:
+        """Wait until one has connected, all who try have failed, or the time is over."""
+        while self._pending and (left := end - time.monotonic()) > 0:
+            with suppress(Empty):
+                url, found = self._found.get(timeout=left)
+                self._pending -= 1
                 if isinstance(found, Producer):
                     others = [other for other in self._idle.urls if other != url]
                     self._idle.urls = [url, *others]  # for the next one
                     return found
-                error = found
-            raise error
-        finally:
-            self._leave()
+                self._error = found
+        return None
 
     def _start(self, url: str | None) -> None:
         thread = Thread(target=self._connect, args=(url,), daemon=True)
         self._threads[url] = thread
+        self._pending += 1
         thread.start()
 
     def _connect(self, url: str | None) -> None:
         found: Producer | Exception
         try:
-            found = Producer(connection(self._app, url))
-            _keep_client(found.channel)
+            with NoFork():
+                found = Producer(connection(self._app, url))
+                _keep_client(found.channel)  # which connects
         except Exception as error:
             found = error
         with self._lock:
             if not self._is_over:
+                del self._threads[url]
                 self._found.put((url, found))
                 return
         self._keep(found)
@@ -192,11 +204,9 @@ class _Race:
     def _leave(self) -> None:
         with self._lock:
             self._is_over = True
+            self._idle.hung.update(self._threads)
         while not self._found.empty():
             self._keep(self._found.get()[1])
-        self._idle.hung.update(
-            {url: thread for url, thread in self._threads.items() if thread.is_alive()}
-        )
 
     def _keep(self, found: Producer | Exception) -> None:
         if isinstance(found, Producer):

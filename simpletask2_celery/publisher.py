@@ -410,9 +410,10 @@ def _run_eagerly(messages: list[Message], options: dict[str, Any]) -> None:
 
 
 def _send_batch(messages: list[Message], options: dict[str, Any]) -> None:
-    """Send messages; once more where the connection that was kept is a dead one.
+    """Send messages; once more where the connection was a kept one, and the broker failed.
 
-    Some may be sent twice then, which does nothing.
+    It may be dead, or lead to a server that is no primary any more. Some may be sent twice
+    then, which does nothing.
     """
     producer = producers.kept()
     if producer is not None:
@@ -420,7 +421,7 @@ def _send_batch(messages: list[Message], options: dict[str, Any]) -> None:
             _send_by(producer, messages, options)
             return
         except Exception as error:
-            if not _has_lost_the_broker(error):
+            if not (_is_of_the_broker(error) or _has_lost_the_broker(error)):
                 raise
             deadline.waited()
     with deadline.waiting() as seconds:

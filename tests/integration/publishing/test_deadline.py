@@ -20,6 +20,7 @@ from simpletask2_celery import (
     runtime_timeouts,
     signals,
 )
+from tests.proofs.faults.servers import Valkey
 from tests.support import networks
 from tests.support.fixtures import close_breakers
 from tests.support.project.jobs.models import ChannelJob, Job
@@ -212,6 +213,26 @@ def test_a_broker_that_has_fallen_silent_is_noticed(sent, use_broker, monkeypatc
         hang(producer, monkeypatch)
         assert timed_save() < MOST
         assert len(sent) == 1
+
+
+def test_a_kept_connection_to_a_server_that_is_no_primary_any_more(
+    sent, monkeypatch, tmp_path
+):
+    """A failover behind a name: what is open goes on to the old one, which is read-only."""
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for name in ("old", "new"):
+            (tmp_path / name).mkdir()
+            servers.append(Valkey(tmp_path / name))
+            stack.callback(servers[-1].stop)
+        old, new = servers
+        monkeypatch.setitem(current_app.conf, "broker_write_url", old.url)
+        assert timed_save() < MOST and len(sent) == 1
+        old.client().execute_command("REPLICAOF", "127.0.0.1", new.port)
+        monkeypatch.setitem(current_app.conf, "broker_write_url", new.url)
+        assert timed_save() < MOST and len(sent) == 2
+        assert new.client().llen(current_app.conf.task_default_queue) == 1
+        new_process(monkeypatch)
 
 
 def hang(producer, monkeypatch):

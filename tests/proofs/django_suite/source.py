@@ -63,7 +63,9 @@ def fetch(folder):
 def give_base(tests, folder, base):
     """Copy the tests, with the models' base class from the module ``base``."""
     shutil.copytree(tests, folder)
-    shutil.copy(HERE / f"{base}.py", folder / "taskbase.py")
+    for module in ("outside", "inside"):
+        shutil.copy(HERE / f"{module}.py", folder)
+    (folder / "taskbase.py").write_text(f"from {base} import TaskBase as TaskBase\n")
     for pattern, found, replacement in RENAMED:
         for path in _matching(folder, pattern):
             path.write_text(re.sub(found, replacement, path.read_text()))
