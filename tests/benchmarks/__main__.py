@@ -41,7 +41,9 @@ def main():
     finally:
         servers.drop()
     print("\n" + text)
-    if asked.write:
+    if asked.write and set(asked.only) <= {*SCALES}:
+        report.write_scales(scales, command)
+    elif asked.write:
         report.write(text, results)
     failed = [one for one in (*results.values(), *scales.values()) if "failed" in one]
     return int(bool(failed))

@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.benchmarks.targets import TARGETS
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+TARGETS_HEAD = ["target", "aim", "this run", "", "the best there is"]
 PACKAGES = (
     "Django",
     "celery",
@@ -76,13 +78,45 @@ def scale(name, found):
 
 
 def targets_table(found):
-    head = ["target", "aim", "this run", "", "the best there is"]
-    return table(head, [list(target.judge(found)) for target in TARGETS])
+    return table(TARGETS_HEAD, [list(target.judge(found)) for target in TARGETS])
 
 
 def table(head, lines):
     rows = [head, ["---"] * len(head), *lines]
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+def write_scales(scales, command):
+    """Put the tables of these scales, and their targets, in the place of the last ones."""
+    document = DOCS / "performance.md"
+    text = document.read_text()
+    dated = f"\n\n{datetime.date.today()}, `{command}`."
+    for name, found in scales.items():
+        title, lines = scale(name, found)
+        old = re.compile(
+            rf"{re.escape(title)}\n\n(?:\|.*\n)+(?:\n[\d-]+, `python -m .*`\.\n)?"
+        )
+        place = old.search(text)
+        assert place, f"{document.name} has no table {title}"
+        new = f"{title}\n\n{lines}{dated}\n"
+        text = f"{text[: place.start()]}{new}{text[place.end() :]}"
+    document.write_text(_with_targets(text, scales))
+
+
+def _with_targets(text, scales):
+    """Return the text with the lines of the targets that these scales have measured."""
+    before = f"{table(TARGETS_HEAD, [])}\n"
+    for target in TARGETS:
+        cells = target.judge(scales)
+        old = re.search(rf"^\| {re.escape(cells[0])} \|.*\n", text, re.M)
+        if "not measured" not in cells:
+            text = text.replace(old[0], "") if old else text
+            new = f"| {' | '.join(cells)} |\n"
+            text = text.replace(before, f"{before}{new}", 1)
+            before = new
+        elif old:
+            before = old[0]
+    return text
 
 
 def write(new, results):
