@@ -2,6 +2,7 @@
 
 import inspect
 import time
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from . import asynchronous, exceptions, interruptions, savepoint, sessions, state, task_info
@@ -10,6 +11,8 @@ from .signals import Ended
 if TYPE_CHECKING:
     from .models import SimpleTask
 
+
+_UNRUN = (GeneratorType, AsyncGeneratorType, CoroutineType)
 
 #: What a step gets that no proxy request came before.
 NOT_PROXIED: dict[str, Any] = {
@@ -76,7 +79,7 @@ def _timed(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
         answer = getattr(row, handler_name(step))(payload)
         if inspect.isawaitable(answer):
             answer = asynchronous.run(answer)
-        _require_no_generator(row, step, answer)
+        _require_that_all_has_run(row, step, answer)
     except BaseException as error:
         fence.ended = Ended(step, time.perf_counter() - began, error)
         raise
@@ -84,13 +87,25 @@ def _timed(row: "SimpleTask", step: int, payload: dict[str, Any]) -> Any:
     return answer
 
 
-def _require_no_generator(row: "SimpleTask", step: int, answer: Any) -> None:
-    """Refuse the answer of a handler with a ``yield`` in it: nothing of it has run."""
-    if inspect.isgenerator(answer) or inspect.isasyncgen(answer):
-        name = f"{type(row).__name__}.{handler_name(step)}"
+def _require_that_all_has_run(row: "SimpleTask", step: int, answer: Any) -> None:
+    """Refuse generators and coroutines in a handler's answer: nothing of them has run."""
+    name = f"{type(row).__name__}.{handler_name(step)}"
+    if isinstance(answer, _UNRUN):
         raise TypeError(
             f"{name} returned a generator, which nobody runs: a handler has no yield, and "
             "returns what it has to say."
+        )
+    if not isinstance(answer, (list, tuple, set, dict)):
+        return
+    parts = answer.values() if isinstance(answer, dict) else answer
+    unrun = [part for part in parts if isinstance(part, _UNRUN)]
+    for part in unrun:
+        if isinstance(part, CoroutineType):
+            part.close()  # or Python warns that it was never awaited
+    if unrun:
+        raise TypeError(
+            f"{name} returned a {type(unrun[0]).__name__} among others, which nobody runs: "
+            "await it, or run it, in the handler."
         )
 
 

@@ -131,6 +131,29 @@ def test_a_handler_with_a_yield_in_it_has_not_run_and_fails(using, handler, gene
     assert isinstance(error, TypeError) and "Job.do_task_main_step1" in str(error)
 
 
+async def later():
+    return 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: [later()],
+        lambda: (1, later()),
+        lambda: {"proxy": None, "then": later()},
+        lambda: [one for one in (yields(None, None),)],
+        lambda: {"async": yields_async(None, None)},
+    ],
+)
+def test_what_nobody_has_run_among_a_handlers_answer_fails(using, handler, answer):
+    def returns(row, payload):
+        return answer()
+
+    row = Job.objects.using(using).create(what=handler(returns))
+    error = failure_of(row)
+    assert isinstance(error, TypeError) and "among others, which nobody runs" in str(error)
+
+
 def test_a_row_that_cannot_be_loaded_ends_with_the_cause(using):
     def refuse(instance, **kwargs):
         raise ValueError("cannot be decrypted")
