@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as translate
 
-from . import auto_reset, cells, figures
+from . import auto_reset, cells, figures, limits
 from .figures import Bucket, Counts, ModelFigures
 
 NAME = "simpletask2_dashboard"
@@ -162,7 +162,7 @@ def _changelist(one: ModelFigures, site: AdminSite) -> str | None:
 
 
 def _words(problem: str | None) -> str | None:
-    if problem == figures.TOO_LONG:
+    if problem == limits.TOO_LONG:
         return translate("The database took too long to say more.")
     if problem is None:
         return None

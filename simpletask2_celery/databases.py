@@ -1,12 +1,14 @@
 """Which databases rows live in: those a router writes them to, whatever it reads from."""
 
 import logging
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from django.db import Error, connections, models, router
 from django.db.models.base import ModelState
 
 logger = logging.getLogger(__name__)
+M = TypeVar("M", bound=type[models.Model])
 
 
 def of(row: models.Model) -> str:
@@ -32,6 +34,15 @@ def that_hold(model: type[models.Model]) -> list[str]:
         except Error as error:
             logger.warning("Database %s is left out: %s", alias, type(error).__name__)
     return found
+
+
+def models_of(models: Iterable[M]) -> dict[str, list[M]]:
+    """Return which of the models each database may hold rows of; asks none of them."""
+    found: dict[str, list[M]] = {alias: [] for alias in connections}
+    for model in models:
+        for alias in candidates(model):
+            found[alias].append(model)
+    return {alias: of_database for alias, of_database in found.items() if of_database}
 
 
 def candidates(model: type[models.Model]) -> list[str]:

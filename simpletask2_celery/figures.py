@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from django.db import DatabaseError, connections, models
 from django.db.models import Count, F, Max, Min, Q
 from django.utils import timezone
-from django.utils.translation import gettext_noop
 
 from . import (
     at_once,
@@ -33,7 +32,7 @@ from . import (
 )
 from .conf import conf
 from .indexes import HistoryIndex
-from .limits import TookTooLong, limited
+from .limits import TOO_LONG, TookTooLong, limited, needs_this_thread
 from .models import SimpleTask
 
 LIMIT = 0.2  # seconds of the statements of one read
@@ -45,8 +44,6 @@ NEWEST = 5_000  # rows that stand for those of a larger table without history_in
 SAMPLE = 1_000  # runs that percentiles are taken of
 TOP = 10  # channels of a model that are told apart
 MINUTE, HALF_HOUR = 60, 1800  # seconds of a bar of the charts
-
-TOO_LONG = gettext_noop("took too long")  # what is not read then is said so
 
 T = TypeVar("T")
 
@@ -177,22 +174,14 @@ def read(
 
 
 def _of_databases(wanted: Iterable[type[SimpleTask]], history: bool) -> list[ModelFigures]:
-    """Return the figures of each model in each of its databases.
-
-    Each database is read in a thread, since none of its limits helps where it is
-    silent; but not one of a file, nor one whose transaction only this thread is in.
-    """
-    models_of: dict[str, list[type[SimpleTask]]] = {}
-    for model in sorted(wanted, key=lambda one: one._meta.label_lower):
-        for using in databases.candidates(model):
-            models_of.setdefault(using, []).append(model)
+    """Return the figures of each model in each of its databases."""
+    models_of = databases.models_of(sorted(wanted, key=lambda one: one._meta.label_lower))
     end = time.monotonic() + ALL
     answers: dict[str, Any] = {}
     looks: dict[str, Callable[[], Any]] = {}
     for using, of_database in models_of.items():
         look = partial(_of_models, of_database, using, end, history)
-        connection = connections[using]
-        if connection.in_atomic_block or connection.vendor == "sqlite":
+        if needs_this_thread(using):
             answers[using] = look()
         else:
             looks[f"database {using}"] = look  # whatever its name is, not the broker's

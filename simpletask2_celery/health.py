@@ -24,7 +24,7 @@ from . import (
     state,
 )
 from .conf import conf
-from .limits import TookTooLong, limited
+from .limits import TOO_LONG, TookTooLong, limited, needs_this_thread
 from .missing_reset import MISSING
 from .models import SimpleTask
 
@@ -66,7 +66,7 @@ def check(timeout: float = 1.0) -> list[Finding]:
     ping: cheap enough for a probe every five seconds.
     """
     producers.import_transport()
-    models = _models_by_database()
+    models = databases.models_of(auto_reset.task_models())
     looks: dict[str, Callable[[], Any]] = {
         "broker": partial(_timed, "broker", publisher.ping),
         "workers": partial(_workers, timeout),
@@ -74,11 +74,12 @@ def check(timeout: float = 1.0) -> list[Finding]:
     }
     found: dict[str, Any] = {}
     for alias, of_database in models.items():
-        name, connection = f"database {alias}", connections[alias]
-        looks[name] = partial(_database, name, alias, of_database)
-        # A file, or a transaction that only this thread is in.
-        if connection.vendor == "sqlite" or connection.in_atomic_block:
-            found[name] = looks.pop(name)()
+        name = f"database {alias}"
+        look = partial(_database, name, alias, of_database)
+        if needs_this_thread(alias):
+            found[name] = look()
+        else:
+            looks[name] = look
     found |= at_once.ask(looks, timeout + MORE)
     for name, answer in found.items():
         if isinstance(answer, at_once.Problem):
@@ -95,15 +96,6 @@ def check(timeout: float = 1.0) -> list[Finding]:
     ]
 
 
-def _models_by_database() -> dict[str, list[type[SimpleTask]]]:
-    models = auto_reset.task_models()
-    known = {
-        alias: [model for model in models if alias in databases.candidates(model)]
-        for alias in connections
-    }
-    return {alias: of_database for alias, of_database in known.items() if of_database}
-
-
 def _database(name: str, alias: str, models: list[type[SimpleTask]]) -> _Database:
     """Look at a database and its tables; one that cannot be read is named."""
     finding = _timed(name, partial(_select_1, alias))
@@ -114,7 +106,7 @@ def _database(name: str, alias: str, models: list[type[SimpleTask]]) -> _Databas
                 if databases.holds(model, alias):
                     tables[model._meta.label_lower] = _table(model, alias)
         except TookTooLong:
-            tables[model._meta.label_lower] = "took too long"
+            tables[model._meta.label_lower] = TOO_LONG
         except Exception as error:
             tables[model._meta.label_lower] = type(error).__name__
     return _Database(finding, tables)

@@ -6,12 +6,26 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from django.db import DatabaseError, connections, transaction
+from django.utils.translation import gettext_noop
 
 _OPCODES = 10_000  # of SQLite, between two looks at the clock: a millisecond or less
 
 
+TOO_LONG = gettext_noop("took too long")  # what is not read then is said so
+
+
 class TookTooLong(Exception):
     """A read was stopped, or there was no time left for it."""
+
+
+def needs_this_thread(using: str) -> bool:
+    """Tell whether another thread cannot read a database as this one does.
+
+    It is a file, or this thread is in a transaction of it. Others are better read in a
+    thread that can be left behind: no limit helps where a server is silent.
+    """
+    connection = connections[using]
+    return connection.vendor == "sqlite" or connection.in_atomic_block
 
 
 @contextmanager

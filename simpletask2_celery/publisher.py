@@ -421,7 +421,7 @@ def _send_batch(messages: list[Message], options: dict[str, Any]) -> None:
             _send_by(producer, messages, options)
             return
         except Exception as error:
-            if not (_is_of_the_broker(error) or _has_lost_the_broker(error)):
+            if not _is_of_the_broker(error):
                 raise
             deadline.waited()
     with deadline.waiting() as seconds:

@@ -4,19 +4,17 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from celery import current_app
 from kombu import Exchange, Queue
 
-from tests.support import ALIASES, ROOT, services
+from tests.support import ALIASES, ROOT, networks, services
 
 CHANNELS = [None, "mail", "a", "routed"]
 
@@ -230,23 +228,8 @@ def child():
 @pytest.fixture
 def silent():
     """A server that accepts and says nothing; its port."""
-    with closing(socket.create_server(("127.0.0.1", 0), backlog=200)) as server:
-        accepted = []
-
-        def accept():
-            try:
-                while True:
-                    accepted.append(server.accept())
-            except OSError:
-                pass
-
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        for connection, _ in accepted:
-            connection.close()
+    with networks.silent() as port:
+        yield port
 
 
 @pytest.fixture

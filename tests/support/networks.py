@@ -9,7 +9,7 @@ import time
 @contextlib.contextmanager
 def silent():
     """Lend the port of a server that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
         yield server.getsockname()[1]
 
 
