@@ -15,11 +15,8 @@ class SimpleTask2CeleryConfig(AppConfig):
 
     def ready(self) -> None:
         """Wire the package to Celery, once the models are loaded."""
-        from . import (
-            checks,
-            schedule,
-            tasks,  # noqa: F401  registers them
-        )
+        from . import checks, tasks  # noqa: F401  which registers them
+        from .recovery import schedule
 
         checks.register()
         schedule.add_entry()
@@ -28,17 +25,16 @@ class SimpleTask2CeleryConfig(AppConfig):
 
 def _begin_worker(sender: Any, **kwargs: object) -> None:
     """Do what only workers do; other processes are spared even its import."""
-    from . import (
-        executor,  # noqa: F401  before the pool forks, whose children share it
-        legacy_channels,
-        missing_reset,
-        one_client,
-        recovery,
-        sessions,
-    )
+    from .conf import conf
+    from .fast.clients import OneClient
+    from .legacy import mover
+    from .recovery import keeper, overdue
+    from .rows import sessions
+    from .running import executor  # noqa: F401  before the pool forks, whose children share it
 
-    recovery.begin(sender)
+    keeper.begin(sender)
     sessions.keep_track()
-    one_client.add_to(sender.app)
-    legacy_channels.run_when_ready()
-    missing_reset.run_when_ready()
+    if conf.shortcuts:
+        sender.app.steps["consumer"].add(OneClient)
+    mover.run_when_ready()
+    overdue.run_when_ready()

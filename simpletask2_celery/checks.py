@@ -11,9 +11,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils import timezone
 
-from . import auto_reset, databases, steps
 from .conf import all_settings, conf
-from .models import SimpleTask
+from .rows import databases
+from .rows.model import Row, task_models
+from .running import steps
 
 Messages = list[checks.CheckMessage]
 
@@ -50,10 +51,10 @@ def handlers(**kwargs: Any) -> Messages:
             obj=model,
             id="simpletask2_celery.E001",
         )
-        for model in auto_reset.task_models()
+        for model in task_models()
         if isinstance(model.final_step, int)
         for step in range(1, model.final_step + 1)
-        if not model._has_handler(step)
+        if not steps.has_handler(model, step)
     ]
 
 
@@ -66,7 +67,7 @@ def generators(**kwargs: Any) -> Messages:
             obj=model,
             id="simpletask2_celery.E004",
         )
-        for model in auto_reset.task_models()
+        for model in task_models()
         if isinstance(model.final_step, int)
         for name in _handler_names(model)
         if inspect.isgeneratorfunction(getattr(model, name, None))
@@ -74,7 +75,7 @@ def generators(**kwargs: Any) -> Messages:
     ]
 
 
-def _handler_names(model: type[SimpleTask]) -> list[str]:
+def _handler_names(model: type[Row]) -> list[str]:
     steps_of = [steps.handler_name(step) for step in range(1, model.final_step + 1)]
     return ["do_task_main", *steps_of]
 
@@ -102,7 +103,7 @@ def redis_cache(**kwargs: Any) -> Messages:
     try:
         if conf.publish_to == "celery" and not conf.legacy_channels:
             return []
-        SimpleTask.get_redis_conn()
+        Row.get_redis_conn()
     except (NotImplementedError, InvalidCacheBackendError):
         return [
             checks.Error(
@@ -140,8 +141,7 @@ def reuse_of_connections(**kwargs: Any) -> Messages:
         return []
     return [
         checks.Warning(
-            "CELERY_DB_REUSE_MAX is not set: Celery opens a database connection "
-            "for every task.",
+            "CELERY_DB_REUSE_MAX is not set: Celery opens a database connection for every task.",
             hint="Set CELERY_DB_REUSE_MAX = 100000 in the Django settings.",
             id="simpletask2_celery.W002",
         )
@@ -167,9 +167,8 @@ def visibility_timeout(**kwargs: Any) -> Messages:
             obj=model,
             id="simpletask2_celery.W003",
         )
-        for model in auto_reset.task_models()
-        if isinstance(model.do_task_timeout, (int, float))
-        and model.do_task_timeout > seconds
+        for model in task_models()
+        if isinstance(model.do_task_timeout, (int, float)) and model.do_task_timeout > seconds
     ]
 
 
@@ -189,17 +188,14 @@ def heartbeat(**kwargs: Any) -> Messages:
             obj=model,
             id="simpletask2_celery.W007",
         )
-        for model in auto_reset.task_models()
-        if isinstance(model.do_task_timeout, (int, float))
-        and seconds * 2 > model.do_task_timeout
+        for model in task_models()
+        if isinstance(model.do_task_timeout, (int, float)) and seconds * 2 > model.do_task_timeout
     ]
 
 
 def autocommit(**kwargs: Any) -> Messages:
     """E005: a database of rows that commits nothing by itself."""
-    aliases = {
-        alias for model in auto_reset.task_models() for alias in databases.candidates(model)
-    }
+    aliases = {alias for model in task_models() for alias in databases.candidates(model)}
     return [
         checks.Error(
             f"DATABASES[{alias!r}] has AUTOCOMMIT = False: no claim and no end of a row "
@@ -216,12 +212,9 @@ def schemas(**kwargs: Any) -> Messages:
     """E006: rows in the schemas of django-tenants, which no message names."""
     tenants = [
         model
-        for model in auto_reset.task_models()
+        for model in task_models()
         if _is_of_tenants(model)
-        and any(
-            hasattr(connections[alias], "set_schema")
-            for alias in databases.candidates(model)
-        )
+        and any(hasattr(connections[alias], "set_schema") for alias in databases.candidates(model))
     ]
     return [
         checks.Error(
@@ -236,7 +229,7 @@ def schemas(**kwargs: Any) -> Messages:
     ]
 
 
-def _is_of_tenants(model: type[SimpleTask]) -> bool:
+def _is_of_tenants(model: type[Row]) -> bool:
     """Tell whether django-tenants keeps the model in each tenant's schema."""
     kinds = getattr(settings, "TENANT_TYPES", {})
     names = {*getattr(settings, "TENANT_APPS", ())}

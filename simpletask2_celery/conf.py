@@ -73,9 +73,7 @@ class Setting(Generic[T]):
             return isinstance(value, bool)
         if isinstance(self.default, tuple):
             return isinstance(value, (list, tuple)) and all(
-                isinstance(name, str)
-                and name
-                and (not self.choices or name in self.choices)
+                isinstance(name, str) and name and (not self.choices or name in self.choices)
                 for name in value
             )
         if self.choices:
@@ -115,12 +113,11 @@ class Conf:
         "a str with {channel}",
         template=_CHANNEL,
     )
-    queue_template = Setting(
-        "simpletask2.{channel}", "a str with {channel}", template=_CHANNEL
-    )
+    queue_template = Setting("simpletask2.{channel}", "a str with {channel}", template=_CHANNEL)
     publish_to = Setting(
         "celery", '"celery", "redis" or "both"', choices=("celery", "redis", "both")
     )
+    shortcuts = Setting(True, "True or False")
     publish_timeout = Setting(1.2, "a number of seconds above 0")
     legacy_channels = Setting[tuple[str, ...]]((), "a list of channels (str)")
     channel_name_template = Setting(

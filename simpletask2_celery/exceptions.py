@@ -28,18 +28,12 @@ MESSAGES = {
     BAD_PAYLOAD: _("please send request parameters in PAYLOAD format."),
     ACLKEY_MISSING: _("`aclkey` field is required."),
     ACLKEY_WRONG: _("aclkey is wrong and access denied."),
-    ROW_GONE: _(
-        "got an already deleted task {task_info}, you may ignore this and continue."
-    ),
+    ROW_GONE: _("got an already deleted task {task_info}, you may ignore this and continue."),
     BAD_TASK_INFO: _("bad formatted task_info: {task_info}."),
     NO_SUCH_MODEL: _("Simple task model {model} not exists."),
     NO_HANDLER: _("task handler is not implemented, task={model}, handler={handler}."),
-    NOT_READY: _(
-        "task {task_info} status is not READY but {status}, you can not start it again."
-    ),
-    HANDLER_FAILED: _(
-        "task {task_info} calling {handler} failed with error message: {error}."
-    ),
+    NOT_READY: _("task {task_info} status is not READY but {status}, you can not start it again."),
+    HANDLER_FAILED: _("task {task_info} calling {handler} failed with error message: {error}."),
     FINISH_NOT_SAVED: _(
         "task {task_info} save task done status failed with error message: {error}."
     ),
@@ -48,16 +42,12 @@ MESSAGES = {
     ),
     NO_TASK: _("got NO task in channels: {channels}."),
     CLAIMED: _("task {task_info} locked by another worker."),
-    STEP_NOT_SAVED: _(
-        "task {task_info} failed to save status with error message: {error}."
-    ),
+    STEP_NOT_SAVED: _("task {task_info} failed to save status with error message: {error}."),
     ALREADY_DONE: _("task {task_info} already done, to do NOTHING."),
 }
 
 
-_CLAIM_LOST = _(
-    "the run has lost its claim: the row was reset, claimed again, done or deleted"
-)
+_CLAIM_LOST = _("the run has lost its claim: the row was reset, claimed again, done or deleted")
 
 
 class DjangoSimpleTask2Error(RuntimeError):
@@ -103,9 +93,7 @@ def error(code: int, reason: str = "", **details: object) -> DjangoSimpleTask2Er
 
 def claim_lost(task_info: str, code: int = STEP_NOT_SAVED) -> ClaimLost:
     """Build the error of a write that found its claim gone."""
-    return ClaimLost(
-        code, str(MESSAGES[code]).format(task_info=task_info, error=_CLAIM_LOST)
-    )
+    return ClaimLost(code, str(MESSAGES[code]).format(task_info=task_info, error=_CLAIM_LOST))
 
 
 def handler_failed(

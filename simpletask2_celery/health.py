@@ -11,22 +11,13 @@ from django.db import connections
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
-from . import (
-    at_once,
-    auto_reset,
-    backlog,
-    clock,
-    databases,
-    last_reset,
-    producers,
-    project_cache,
-    publisher,
-    state,
-)
 from .conf import conf
-from .limits import TOO_LONG, TookTooLong, limited, needs_this_thread
-from .missing_reset import MISSING
-from .models import SimpleTask
+from .publishing import broker, producers
+from .recovery import backlog, hints, last_reset
+from .recovery.overdue import MISSING
+from .rows import at_once, clock, databases, states
+from .rows.model import Row, task_models
+from .watching.limits import TOO_LONG, TookTooLong, limited, needs_this_thread
 
 MORE = 2.0  # seconds for all that is asked, beside those that workers have
 TABLE = 1.0  # seconds that a table may take
@@ -66,9 +57,9 @@ def check(timeout: float = 1.0) -> list[Finding]:
     ping: cheap enough for a probe every five seconds.
     """
     producers.import_transport()
-    models = databases.models_of(auto_reset.task_models())
+    models = databases.models_of(task_models())
     looks: dict[str, Callable[[], Any]] = {
-        "broker": partial(_timed, "broker", publisher.ping),
+        "broker": partial(_timed, "broker", broker.ping),
         "workers": partial(_workers, timeout),
         "last auto-reset": _last_reset,
     }
@@ -96,7 +87,7 @@ def check(timeout: float = 1.0) -> list[Finding]:
     ]
 
 
-def _database(name: str, alias: str, models: list[type[SimpleTask]]) -> _Database:
+def _database(name: str, alias: str, models: list[type[Row]]) -> _Database:
     """Look at a database and its tables; one that cannot be read is named."""
     finding = _timed(name, partial(_select_1, alias))
     tables: dict[str, _Table | str] = {}
@@ -117,18 +108,18 @@ def _select_1(alias: str) -> None:
         cursor.execute("SELECT 1")
 
 
-def _table(model: type[SimpleTask], alias: str) -> _Table:
+def _table(model: type[Row], alias: str) -> _Table:
     """Count in two queries: with an OR, databases pass an index by."""
     now = clock.now(alias)
     wait = datetime.timedelta(seconds=model.task_wait_timeout)
     patience = max(backlog.LEAST, backlog.PATIENCE * wait)
     unreset = MISSING * datetime.timedelta(seconds=conf.auto_reset_interval)
     rows = model._base_manager.using(alias)
-    ready = rows.filter(status=state.READY).aggregate(
+    ready = rows.filter(status=states.READY).aggregate(
         st2_oldest=Min("add_time"),
         st2_overdue=Count("status", filter=Q(auto_reset_time__lt=now - patience - unreset)),
     )
-    late = rows.filter(status=state.DOING, auto_reset_time__lt=now).aggregate(
+    late = rows.filter(status=states.DOING, auto_reset_time__lt=now).aggregate(
         st2_late=Count("status"),
         st2_lost=Count("status", filter=Q(auto_reset_time__lt=now - unreset)),
     )
@@ -137,7 +128,7 @@ def _table(model: type[SimpleTask], alias: str) -> _Table:
 
 def _workers(timeout: float) -> Finding:
     try:
-        names = publisher.workers(timeout)
+        names = broker.workers(timeout)
     except Exception:  # the broker's own line says it
         names = []
     if names is None:
@@ -176,7 +167,7 @@ def _rows(answers: list[_Database]) -> Iterator[Finding]:
 
 def _last_reset() -> Finding:
     age = last_reset.age()
-    if age is None and not project_cache.is_shared():
+    if age is None and not hints.is_shared():
         text = "not known: no cache that processes share"
         return Finding("last auto-reset", True, None, text)
     if age is None:

@@ -15,9 +15,7 @@ class _PartialIndex(models.Index):
 
     where: models.Q
 
-    def create_sql(
-        self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any
-    ) -> Any:
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
         """Return the statement that creates the index."""
         if schema_editor.connection.vendor != "postgresql":
             return super().create_sql(model, schema_editor, using, **kwargs)

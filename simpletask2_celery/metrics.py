@@ -30,7 +30,9 @@ except ImportError as error:
         "pip install 'simpletask2-celery[metrics]'"
     ) from error
 
-from . import figures, signals, task_info
+from . import signals
+from .rows import task_info
+from .watching import figures
 
 logger = logging.getLogger(__name__)
 
@@ -173,9 +175,7 @@ def view(request: HttpRequest) -> HttpResponse:
 view.login_required = False  # type: ignore[attr-defined]
 
 
-def _gauge(
-    name: str, text: str, values: Values, labels: tuple[str, ...] = ()
-) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, values: Values, labels: tuple[str, ...] = ()) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"simpletask2_{name}", text, labels=labels)
     for where, value in values.items():
         if value is not None:
@@ -183,9 +183,7 @@ def _gauge(
     return family
 
 
-def _counts(
-    now: figures.Figures, what: str, join: Callable[[float, float], float] = add
-) -> Values:
+def _counts(now: figures.Figures, what: str, join: Callable[[float, float], float] = add) -> Values:
     """Return a count of each model, over all databases, by channel where it is known so."""
     found: dict[tuple[str, str], float] = {}
     for one in now.models:

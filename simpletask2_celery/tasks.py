@@ -9,21 +9,16 @@ from celery import Task, shared_task
 from celery.app.task import Context
 from celery.exceptions import SoftTimeLimitExceeded
 
-from . import (
-    auto_reset,
-    exceptions,
-    only_json,
-    prebuilt,
-    publisher,
-    responses,
-    schedule,
-    sessions,
-    task_info,
-)
+from . import exceptions
 from .conf import conf
 from .exceptions import DjangoSimpleTask2Error
 from .models import SimpleTask
-from .redis_push import BATCH
+from .publishing import publisher
+from .publishing.messages import DO_TASK
+from .publishing.to_celery import BATCH
+from .recovery import auto_reset, schedule
+from .rows import sessions, task_info
+from .running import envelope, only_json
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +38,7 @@ _BAD_MESSAGE = frozenset(
 # lease, and a message that takes its worker down must not come back at once.
 @shared_task(
     bind=True,
-    name=prebuilt.DO_TASK,
+    name=DO_TASK,
     acks_late=True,
     reject_on_worker_lost=False,
     ignore_result=True,
@@ -79,26 +74,23 @@ def do_task(
         return _run_each(request, app_label, model, ids, using)
     answer = _run(request, app_label, model, id, using)
     if request.ignore_result and not request.is_eager:
-        return responses.in_words(answer)
+        return envelope.in_words(answer)
     return answer
 
 
-def _run(
-    request: Context, app_label: Any, model: Any, key: Any, using: Any
-) -> dict[str, Any]:
-    from . import claims, executor  # which only those need who run rows
+def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> dict[str, Any]:
+    from .recovery import board
+    from .running import executor
 
     if not request.is_eager:
         sessions.look()
     name = ""
-    held = partial(claims.held, task_id=str(request.id))
+    noted = partial(board.noted, task_id=str(request.id))
     try:
-        task_model, database, pk = task_info.named_row(
-            SimpleTask, app_label, model, key, using
-        )
+        task_model, database, pk = task_info.named_row(SimpleTask, app_label, model, key, using)
         name = task_info.text(task_model, pk)
         # In a context of its own: what a handler activates, another row must not see.
-        result = copy_context().run(executor.run, task_model, database, pk, held=held)
+        result = copy_context().run(executor.run, task_model, database, pk, noted=noted)
     except DjangoSimpleTask2Error as error:
         if isinstance(error, exceptions.RowLocked) and not request.is_eager:
             _publish_later(task_model, database, pk)
@@ -108,8 +100,8 @@ def _run(
             sessions.give_back()
             sessions.close_those_of_ended_threads()
     if not request.ignore_result:
-        result = responses.storable(result)
-    return responses.success(result)
+        result = envelope.storable(result)
+    return envelope.success(result)
 
 
 def _publish_later(model: type[SimpleTask], using: str, pk: Any) -> None:
@@ -130,16 +122,14 @@ def _run_each(
         except SoftTimeLimitExceeded:  # of the message
             raise
         except Exception as error:
-            about: dict[str, Any] = {
-                "task_info": task_info.short(f"{app_label}.{model}:{key}")
-            }
+            about: dict[str, Any] = {"task_info": task_info.short(f"{app_label}.{model}:{key}")}
             if isinstance(error, DjangoSimpleTask2Error):
                 about["code"] = error.code
             logger.error("%s", error, extra=about)  # of a message Celery shows one
             failures.append(error)
     if failures:
         raise failures[0]
-    return responses.success({"rows": len(keys), "done": done})
+    return envelope.success({"rows": len(keys), "done": done})
 
 
 @shared_task(
@@ -167,4 +157,4 @@ def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
         logger.error("%s: message refused: %s", name, error, extra=about)
     else:
         raise error
-    return responses.failure(error)
+    return envelope.failure(error)

@@ -11,11 +11,12 @@ from typing import Any
 import requests
 from django.utils.translation import gettext as translate
 
-from . import clock, databases, executor
 from .exceptions import HANDLER_FAILED, DjangoSimpleTask2Error
-from .models import SimpleTask
-from .testing_proxy import Answer, Unanswered, answering
-from .testing_published import Published, PublishedMessage, published
+from .publishing.recorder import Published, PublishedMessage, published
+from .rows import clock, databases
+from .rows.model import Row
+from .running import executor
+from .running.proxy.answers import Answer, Unanswered, answering
 
 __all__ = [
     "Answer",
@@ -44,7 +45,7 @@ class Run:
     error: DjangoSimpleTask2Error | None
 
 
-def run(row: SimpleTask, proxy: Any = None, throw: bool = True) -> Run:
+def run(row: Row, proxy: Any = None, throw: bool = True) -> Run:
     """Run a saved READY row to its end, here and now, and load it anew.
 
     ``proxy`` holds the answers to its proxy requests, as ``answering`` takes them:
@@ -72,7 +73,7 @@ def run(row: SimpleTask, proxy: Any = None, throw: bool = True) -> Run:
 
 
 def _require_row(row: Any) -> None:
-    if not isinstance(row, SimpleTask):
+    if not isinstance(row, Row):
         text = translate("run() takes a row of a SimpleTask model, not {row!r}.")
         raise TypeError(text.format(row=row))
     if row.pk is None or row._state.adding:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import views
+from .legacy import views
 
 urlpatterns = [
     path("do_task", views.do_task, name="django_simpletask2.do_task"),

@@ -150,9 +150,7 @@ def test_a_row_opens_its_timeline(page, rows):
     open_list(page)
     page.get_by_role("link", name=f"report {rows['running'].pk}", exact=True).click()
     lines = page.locator(".st2-timeline tbody tr")
-    expect(lines.locator("th")).to_have_text(
-        ["Created", "Waiting", "Step 1", "Step 2", "Step 3"]
-    )
+    expect(lines.locator("th")).to_have_text(["Created", "Waiting", "Step 1", "Step 2", "Step 3"])
     boxes = [lines.nth(at).locator("rect.st2-fill").bounding_box() for at in (1, 2, 3, 4)]
     for before, after in itertools.pairwise(boxes):  # each begins where the last one ends
         assert after["x"] == pytest.approx(before["x"] + before["width"], abs=1)

@@ -13,7 +13,7 @@ import pytest
 from celery import current_app
 from click.testing import CliRunner
 
-from simpletask2_celery.cli import main
+from simpletask2_celery.legacy.cli import main
 from tests.support.fixtures import ROOT, end_group, environ, wait_until
 from tests.support.project.jobs.models import ChannelJob, Job
 from tests.support.services import free_port
@@ -135,9 +135,7 @@ def foreground(config):
     def start(*words):
         process = subprocess.Popen(command(config, *words), cwd=ROOT, env=environ())
         processes.append(process)
-        wait_until(
-            lambda: "ready." in (config.log.exists() and config.log.read_text() or "")
-        )
+        wait_until(lambda: "ready." in (config.log.exists() and config.log.read_text() or ""))
         return process
 
     yield start
@@ -181,7 +179,7 @@ def test_a_damaged_schedule_of_beat_does_not_end_it_for_ever(config, foreground)
 
 
 def test_what_cannot_be_started_is_tried_again(tmp_path, monkeypatch, caplog):
-    from simpletask2_celery import supervisor
+    from simpletask2_celery.legacy import supervisor
 
     plan = supervisor.Plan("p", "s", {}, tmp_path / "gone")
     child = supervisor.Child(plan, "worker", ["--help"])
@@ -196,7 +194,7 @@ def test_what_cannot_be_started_is_tried_again(tmp_path, monkeypatch, caplog):
 
 #: The command, which has little patience with a worker that does not end.
 QUICK = """
-from simpletask2_celery import cli, supervisor
+from simpletask2_celery.legacy import cli, supervisor
 supervisor.CUT_OFF = 1.0
 cli.main()
 """

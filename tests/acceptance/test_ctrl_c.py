@@ -11,7 +11,7 @@ import time
 import pytest
 from django.db import connections, transaction
 
-from simpletask2_celery import state
+from simpletask2_celery.rows import querysets
 from tests.support.fixtures import ROOT, environ, queued, wait_until
 from tests.support.project.jobs.models import EveryJob, Job
 from tests.support.rows import done_jobs, ids_of, make, statuses
@@ -19,7 +19,7 @@ from tests.support.rows import done_jobs, ids_of, make, statuses
 READY, DONE = 10, 30
 
 
-MANY = 2 * state.PAGE + 100
+MANY = 2 * querysets.PAGE + 100
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def interrupted(start):
     def run(name, *words):
         rows = Job.objects.using("server")
         with transaction.atomic("server"):
-            locked = rows.order_by("pk")[state.PAGE : state.PAGE + 1].get()
+            locked = rows.order_by("pk")[querysets.PAGE : querysets.PAGE + 1].get()
             rows.select_for_update().get(pk=locked.pk)
             process = start(name, *words)
             wait_until(is_waiting, 30)

@@ -5,7 +5,8 @@ import datetime
 import pytest
 from django.utils import timezone
 
-from simpletask2_celery import figures, publisher
+from simpletask2_celery.publishing import broker
+from simpletask2_celery.watching import figures
 from tests.support.browser import PHONE, assert_accessible, screenshot
 from tests.support.fixtures import queued, wait_until
 from tests.support.project.jobs.models import ChannelJob, Job
@@ -90,7 +91,7 @@ def workers_of(page):
 
 def test_with_a_worker_online_all_can_be_read(page, monkeypatch):
     some_history()
-    monkeypatch.setattr(publisher, "workers", lambda timeout: ["celery@here"])
+    monkeypatch.setattr(broker, "workers", lambda timeout: ["celery@here"])
     page.goto(URL)
     expect(workers_of(page)).to_contain_text("1")
     assert_accessible(page, "#main")

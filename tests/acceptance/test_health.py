@@ -9,9 +9,7 @@ import pytest
 from celery import current_app
 from django.core.management import call_command
 
-from simpletask2_celery import (
-    auto_reset,
-)
+from simpletask2_celery.recovery import auto_reset
 from tests.support.fixtures import ROOT, environ, is_ready, wait_until
 from tests.support.project.jobs.models import Job
 

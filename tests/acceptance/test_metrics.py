@@ -91,8 +91,7 @@ def test_a_broker_that_is_down_is_shown_as_down(child):
 
 def test_without_the_extra_the_error_names_it():
     program = (
-        "import sys; sys.modules['prometheus_client'] = None; "
-        "import simpletask2_celery.metrics"
+        "import sys; sys.modules['prometheus_client'] = None; import simpletask2_celery.metrics"
     )
     command = [sys.executable, "-c", program]
     out = subprocess.run(command, cwd=ROOT, env=environ(), capture_output=True, text=True)

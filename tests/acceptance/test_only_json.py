@@ -54,9 +54,7 @@ def configure():
 
 
 def send(kwargs, task_id, serializer="pickle", name=TASK, **headers):
-    current_app.send_task(
-        name, kwargs=kwargs, serializer=serializer, task_id=task_id, **headers
-    )
+    current_app.send_task(name, kwargs=kwargs, serializer=serializer, task_id=task_id, **headers)
 
 
 def send_by_the_first_protocol(kwargs):

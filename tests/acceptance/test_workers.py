@@ -82,6 +82,5 @@ def test_a_killed_child_loses_no_row(worker, beat):
         lost.update(auto_reset_time=timezone.now())
     wait_until(done(*rows), what=process.log)
     assert ledgers() == [
-        sorted(row.get_task_info() for row in rows if row._state.db == alias)
-        for alias in ALIASES
+        sorted(row.get_task_info() for row in rows if row._state.db == alias) for alias in ALIASES
     ]

@@ -32,9 +32,7 @@ def main():
         systems = [SYSTEMS[name] for name in SYSTEMS if name in asked.only]
         results = rounds.run(systems, asked.rounds, asked.rows, asked.quick)
         scales = {
-            name: rounds.attempt(SCALES[name], asked.quick)
-            for name in SCALES
-            if name in asked.only
+            name: rounds.attempt(SCALES[name], asked.quick) for name in SCALES if name in asked.only
         }
         command = " ".join(["python -m tests.benchmarks", *sys.argv[1:]])
         text = report.text(results, scales, servers.versions(), command)

@@ -48,8 +48,7 @@ def panel(head, found, form, top):
         text = form.format(value) + (" (cut off)" if value > longest else "")
         yield f'<text x="0" y="{y + 15}">{escape(SYSTEMS[name].title)}</text>'
         yield (
-            f'<rect class="{kind}" x="{LABELS}" y="{y}" width="{width:.1f}" '
-            f'height="{BAR}" rx="2"/>'
+            f'<rect class="{kind}" x="{LABELS}" y="{y}" width="{width:.1f}" height="{BAR}" rx="2"/>'
         )
         yield f'<text x="{LABELS + width + 6:.1f}" y="{y + 15}">{text}</text>'
 

@@ -54,10 +54,7 @@ def systems_table(results):
 
 
 def line(name, found):
-    cells = [
-        form.format(found[figure]) if figure in found else "–"
-        for _, figure, form in COLUMNS
-    ]
+    cells = [form.format(found[figure]) if figure in found else "–" for _, figure, form in COLUMNS]
     return [SYSTEMS[name].title, *cells]
 
 
@@ -93,9 +90,7 @@ def write_scales(scales, command):
     dated = f"\n\n{datetime.date.today()}, `{command}`."
     for name, found in scales.items():
         title, lines = scale(name, found)
-        old = re.compile(
-            rf"{re.escape(title)}\n\n(?:\|.*\n)+(?:\n[\d-]+, `python -m .*`\.\n)?"
-        )
+        old = re.compile(rf"{re.escape(title)}\n\n(?:\|.*\n)+(?:\n[\d-]+, `python -m .*`\.\n)?")
         place = old.search(text)
         assert place, f"{document.name} has no table {title}"
         new = f"{title}\n\n{lines}{dated}\n"

@@ -37,8 +37,7 @@ def run(systems, rounds, rows, quick):
 
 def medians(results):
     return {
-        figure: statistics.median(result[figure] for result in results)
-        for figure in results[0]
+        figure: statistics.median(result[figure] for result in results) for figure in results[0]
     }
 
 

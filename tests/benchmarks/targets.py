@@ -47,9 +47,7 @@ def of(name, figure):
 
 def drain(other, limit):
     best = ratio("least", other, "drain")
-    return Target(
-        f"drain, times ({other})'s", ratio("ours", other, "drain"), limit, best=best
-    )
+    return Target(f"drain, times ({other})'s", ratio("ours", other, "drain"), limit, best=best)
 
 
 TARGETS = [
@@ -80,9 +78,7 @@ TARGETS = [
         False,
     ),
     Target("auto-reset, times (e)'s", of("resets", "ratio"), 20),
-    Target(
-        "memory of a reset of 1,000 rows of 1 MB, MiB", of("resets", "heavy"), 40, False
-    ),
+    Target("memory of a reset of 1,000 rows of 1 MB, MiB", of("resets", "heavy"), 40, False),
     Target(
         "proxy steps, s",
         of("proxies", "seconds"),

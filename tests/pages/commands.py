@@ -81,7 +81,7 @@ def _celery(words):
 
 
 def _ours(words):
-    from simpletask2_celery.cli import main
+    from simpletask2_celery.legacy.cli import main
 
     _group(main, words)
 

@@ -119,9 +119,7 @@ def _words(docstring):
 
 def _table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
-    cells = [
-        [str(cell).replace("|", "\\|").replace("\n", " ") for cell in r] for r in lines
-    ]
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in r] for r in lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
@@ -175,13 +173,11 @@ def _commands():
 
 
 def _command_line():
-    from simpletask2_celery.cli import main
+    from simpletask2_celery.legacy.cli import main
 
     parts = ["## The command simpletask2-celery", _words(main.help)]
     commands = [c for c in main.commands.values() if not c.hidden]
-    parts.append(
-        _table(["command", "what it does"], [(f"`{c.name}`", c.help) for c in commands])
-    )
+    parts.append(_table(["command", "what it does"], [(f"`{c.name}`", c.help) for c in commands]))
     options = [(main, "")] + [(c, f"{c.name} ") for c in commands]
     rows = [
         (f"`{before}{', '.join([*p.opts, *p.secondary_opts])}`", p.help)
@@ -195,9 +191,7 @@ def _codes():
     from simpletask2_celery import exceptions
 
     names = {code: name for name, code in vars(exceptions).items() if type(code) is int}
-    rows = [
-        (code, f"`{names[code]}`", message) for code, message in exceptions.MESSAGES.items()
-    ]
+    rows = [(code, f"`{names[code]}`", message) for code, message in exceptions.MESSAGES.items()]
     said = "Causes and remedies: [troubleshooting](troubleshooting.md#error-codes).\n\n"
     return "## Error codes\n\n" + said + _table(["code", "name", "message"], rows)
 

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from simpletask2_celery import config_file
+from simpletask2_celery.legacy import config_file
 from tests.pages import commands
 from tests.pages.project import BIN
 from tests.support import pages

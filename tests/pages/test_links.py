@@ -23,9 +23,7 @@ def test_every_link_leads_somewhere(page):
 
 def test_every_page_is_on_the_map():
     index = ROOT / "docs/index.md"
-    linked = {
-        (index.parent / link.partition("#")[0]).resolve() for link in pages.links(index)
-    }
+    linked = {(index.parent / link.partition("#")[0]).resolve() for link in pages.links(index)}
     assert {page for page in PAGES if page.parent == index.parent} - {index} <= linked
 
 

@@ -20,7 +20,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from simpletask2_celery.auto_reset import task_models
+from simpletask2_celery.recovery.auto_reset import task_models
 
 
 def _is_delayed(row):

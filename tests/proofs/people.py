@@ -60,11 +60,7 @@ CASES = [
         "a reset meets a dead session",
         "it fails for ever, and looks well",
         "huey_django_orm #10, django-rq #559",
-        {
-            "integration/running/test_sessions.py": [
-                "test_a_reset_survives_a_cut_and_a_lost_answer"
-            ]
-        },
+        {"integration/running/test_sessions.py": ["test_a_reset_survives_a_cut_and_a_lost_answer"]},
     ),
     Case(
         "a deadlock, or a failover to a server that refuses writes",

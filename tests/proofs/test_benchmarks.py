@@ -25,7 +25,5 @@ def test_a_quick_run_reports_both_systems():
     assert done.returncode == 0, done.stderr
     for system in ("simpletask2_celery", "(a) Celery task by hand"):
         (line,) = [ln for ln in done.stdout.splitlines() if ln.startswith(f"| {system} |")]
-        figures = [
-            float(cell) for cell in line.strip("|").split("|")[1:] if "–" not in cell
-        ]
+        figures = [float(cell) for cell in line.strip("|").split("|")[1:] if "–" not in cell]
         assert len(figures) >= 6 and min(figures) > 0, line

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 import yaml
 
-from simpletask2_celery import config_file
-from simpletask2_celery.cli import main
+from simpletask2_celery.legacy import config_file
+from simpletask2_celery.legacy.cli import main
 from tests.support import originals
 
 

@@ -29,8 +29,9 @@ from hypothesis.stateful import (
 )
 
 from simpletask2_celery import exceptions as codes
-from simpletask2_celery import state, tasks
+from simpletask2_celery import tasks
 from simpletask2_celery.exceptions import ClaimLost, DjangoSimpleTask2Error
+from simpletask2_celery.rows import claiming, transitions
 from tests.support.fixtures import message_of, queued
 from tests.support.project.jobs import handlers
 from tests.support.project.jobs.models import Job, Steps
@@ -237,7 +238,7 @@ class Machine(RuleBasedStateMachine):
     def message_of_a_deleted_row_arrives(self, row):
         assert not list(self.claimed(row)) and not list(self.claimed(row, force=True))
         self.post_step(row, 1, "nothing")
-        assert state.reserve(row.model, self.using, row.pk) is False
+        assert claiming.reserve(row.model, self.using, row.pk) is False
 
     # -- a worker's run, one write at a time ---------------------------------------
 
@@ -254,7 +255,7 @@ class Machine(RuleBasedStateMachine):
         code = row.why_not()
         if force and not row.gone:
             code = None
-        task = self.told(code, state.claim, row.model, self.using, row.pk, force)
+        task = self.told(code, claiming.claim, row.model, self.using, row.pk, force)
         if code is None:
             row.claim()
             self.alive.append(Run(row, task, row.claims))
@@ -302,12 +303,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(run=runs)
     def before_a_proxy_step(self, run):
-        self.write(run, partial(state.save_step, run.task))
+        self.write(run, partial(transitions.save_step, run.task))
 
     @precondition(lambda self: any(run.has_a_step_left() for run in self.alive))
     @rule(run=runs.filter(Run.has_a_step_left))
     def next_step(self, run):
-        if self.write(run, partial(state.start_step, run.task, run.step + 1)):
+        if self.write(run, partial(transitions.start_step, run.task, run.step + 1)):
             run.step += 1
             run.row.start_step(run.step)
 
@@ -315,14 +316,14 @@ class Machine(RuleBasedStateMachine):
     def finish(self, run):
         while run.holds() and run.has_a_step_left():
             self.next_step(run)
-        call = partial(state.finish, run.task)
+        call = partial(transitions.finish, run.task)
         if self.write(run, call, codes.FINISH_NOT_SAVED):
             run.row.end(success=True)
             run.is_over = True
 
     @rule(run=runs)
     def fail(self, run):
-        call = partial(state.fail, run.task, ValueError("as told"))
+        call = partial(transitions.fail, run.task, ValueError("as told"))
         if self.write(run, call, codes.FINISH_NOT_SAVED):
             run.row.end(success=False)
             run.is_over = True
@@ -439,7 +440,7 @@ class Machine(RuleBasedStateMachine):
     def reserve(self, row):
         """The HTTP API hands the row out, to one caller."""
         free = row.status == READY and not row.reserved
-        assert state.reserve(row.model, self.using, row.pk) is free
+        assert claiming.reserve(row.model, self.using, row.pk) is free
         if free:
             row.reserved, row.start_time = True, Now()
 
@@ -585,10 +586,10 @@ def test_rows_do_what_the_model_does(using, monkeypatch):
 
 def test_a_run_may_write_what_a_field_held_when_it_was_claimed(using):
     row = Job.objects.using(using).create(note="as created")
-    run = state.claim(Job, using, row.pk)
+    run = claiming.claim(Job, using, row.pk)
     run.note = "half way"
     run.save()
     run.note = "as created"
-    state.finish(run)
+    transitions.finish(run)
     row.refresh_from_db()
     assert row.note == "as created"

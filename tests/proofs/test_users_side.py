@@ -36,8 +36,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from simpletask2_celery import publisher, state
 from simpletask2_celery.exceptions import ClaimLost
+from simpletask2_celery.publishing import publisher
+from simpletask2_celery.rows import claiming, fence, transitions
 from tests.support.project.jobs.models import EveryJob
 
 READY, DOING, DONE = 10, 20, 30
@@ -55,9 +56,7 @@ VALUES = {
     "current_step": [None, 1, 2],
 }
 CHANGES = st.sampled_from([(name, value) for name in VALUES for value in VALUES[name]])
-SAVES = st.sampled_from(
-    [None, ["odd"], ["data", "upper"], ["status", "odd"], ["success"], []]
-)
+SAVES = st.sampled_from([None, ["odd"], ["data", "upper"], ["status", "odd"], ["success"], []])
 #: What the transitions write of the state.
 WRITTEN = {
     "start": ["status", "start_time", "current_step", "step1_time"],
@@ -337,7 +336,7 @@ class Machine(RuleBasedStateMachine):
         pk = held.row.pk
         if self.table[pk]["status"] != READY:
             self.load(pk).row.reset()
-        row = state.claim(EveryJob, self.using, pk)
+        row = claiming.claim(EveryJob, self.using, pk)
         self.note_stored(pk)
         run = Held(row, {}, {}, row.start_time)
         run.note_seen()
@@ -348,7 +347,7 @@ class Machine(RuleBasedStateMachine):
     def end(self, run):
         expected = self.outcome(run, None)
         try:
-            state.finish(run.row)
+            transitions.finish(run.row)
         except ClaimLost:
             assert expected.is_refused
         else:
@@ -357,7 +356,7 @@ class Machine(RuleBasedStateMachine):
             stored = self.stored(run.row.pk)
             assert (stored["status"], stored["success"]) == (DONE, True)
             self.table[run.row.pk] |= {name: stored[name] for name in STATE}
-        run.row._fence = None  # as whoever runs rows does
+        fence.lift(run.row)  # as whoever runs rows does
         return self.load(run.row.pk)
 
     # -- what must hold --------------------------------------------------------------

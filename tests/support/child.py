@@ -6,6 +6,7 @@ import sys
 
 import django
 
+from simpletask2_celery.publishing import to_celery, to_lists
 from tests.support.clock import clock
 
 
@@ -15,9 +16,10 @@ def say(what):
 
 def run():
     """Run the rows that each line names; say the code of each, 0 for DONE by us."""
-    from simpletask2_celery import executor, task_info
     from simpletask2_celery.exceptions import DjangoSimpleTask2Error
     from simpletask2_celery.models import SimpleTask
+    from simpletask2_celery.rows import task_info
+    from simpletask2_celery.running import executor
 
     say("ready")
     for line in sys.stdin:
@@ -37,11 +39,10 @@ def run():
 
 def save(usings, count, errors=()):
     """For each database say how long a save took, ``count`` more, and what is saved."""
-    from simpletask2_celery import publisher
     from tests.support.project.jobs.models import Job
 
     for using in usings.split(","):
-        publisher.celery_breaker._until = publisher.lists_breaker._until = 0.0
+        to_celery.breaker._until = to_lists.breaker._until = 0.0
         Job.objects.using(using).first()
         began = clock()
         rows = [Job.objects.using(using).create()]

@@ -14,6 +14,8 @@ import pytest
 from celery import current_app
 from kombu import Exchange, Queue
 
+from simpletask2_celery.publishing import messages as row_messages
+from simpletask2_celery.publishing import to_celery, to_lists
 from tests.support import ALIASES, ROOT, networks, services
 
 CHANNELS = [None, "mail", "a", "routed"]
@@ -22,9 +24,9 @@ CHANNELS = [None, "mail", "a", "routed"]
 @pytest.fixture(autouse=True)
 def fresh(request):
     """No failure, no remembered timeout and no message of an earlier test."""
-    from simpletask2_celery import clock, runtime_timeouts
+    from simpletask2_celery.rows import clock, timeouts
 
-    runtime_timeouts.forget()
+    timeouts.forget()
     clock.forget()
     close_breakers()
     yield
@@ -55,20 +57,18 @@ def wait_for_the_consumers():
 
 def empty_the_broker():
     """Leave no message, no key of the old lists and no hint of the project's cache."""
-    from simpletask2_celery import project_cache
+    from simpletask2_celery.recovery import hints
 
     for channel in CHANNELS:
         queued(channel)
-    for pattern in (f"*{current_app.conf.task_default_queue}:*", project_cache.key("*")):
+    for pattern in (f"*{current_app.conf.task_default_queue}:*", hints.key("*")):
         if keys := list(redis().scan_iter(pattern)):
             redis().delete(*keys)
 
 
 def close_breakers():
-    from simpletask2_celery import publisher
-
-    publisher.celery_breaker._until = publisher.lists_breaker._until = 0.0
-    publisher._refused.clear()
+    to_celery.forget()
+    to_lists.breaker.close()
 
 
 def redis():
@@ -125,9 +125,7 @@ def messages(channel=None):
     """Take and return (kwargs, message) of all in a channel's queue."""
     taken = []
     with broker() as connection:
-        while message := connection.default_channel.basic_get(
-            queue_name(channel), no_ack=True
-        ):
+        while message := connection.default_channel.basic_get(queue_name(channel), no_ack=True):
             body = message if hasattr(message, "payload") else None
             body = body or connection.default_channel.message_to_python(message)
             taken.append((body.payload[1], body))
@@ -158,9 +156,7 @@ _brokers = []
 
 def message_of(row):
     """Return the kwargs of a row's message."""
-    from simpletask2_celery import publisher
-
-    kind, key, _ = publisher.message_of(row)
+    kind, key, _ = row_messages.of_row(row, row.get_channel_name())
     return kind.kwargs(key)
 
 

@@ -4,14 +4,14 @@ import datetime
 
 from django.db.models import F
 
-from simpletask2_celery import publisher, redis_lists
+from simpletask2_celery.publishing import broker, to_lists
 from tests.support.fixtures import queued, wait_until
 from tests.support.project.jobs.models import Job
 
 
 def in_queue(number):
     """Wait until so many are in the queue: RabbitMQ counts them a moment later."""
-    wait_until(lambda: publisher.messages_in_queue("default") >= number)
+    wait_until(lambda: broker.messages_in_queue("default") >= number)
 
 
 def assert_resets_do_not_flood(using, total, target="celery"):
@@ -31,7 +31,7 @@ def assert_resets_do_not_flood(using, total, target="celery"):
         reset.append(Job.do_auto_reset())
         if target != "redis":
             in_queue(total)
-    found = len(queued()) if target != "redis" else redis_lists.length("default")
+    found = len(queued()) if target != "redis" else to_lists.length("default")
     assert total <= found <= 2 * total, reset
     assert sum(1 for number in reset if number) <= 1
     assert not objects.exclude(status=10).exists()

@@ -122,7 +122,7 @@ class Trial:
         self.model._base_manager.filter(pk=row.pk).update(**values)
 
     def run(self, meanwhile):
-        from simpletask2_celery import executor
+        from simpletask2_celery.running import executor
 
         row = self.model.objects.create()
         self.meanwhile, error = meanwhile, None
@@ -134,7 +134,7 @@ class Trial:
 
     def stale(self):
         """Save an object that was loaded before its row has run."""
-        from simpletask2_celery import executor
+        from simpletask2_celery.running import executor
 
         self.meanwhile = lambda row: None
         row = self.model.objects.create()

@@ -6,7 +6,7 @@ import uuid
 
 from django.utils import timezone
 
-from simpletask2_celery import state
+from simpletask2_celery.rows import claiming, querysets
 from tests.support import ALIASES
 from tests.support.project.jobs.models import Job
 
@@ -21,7 +21,7 @@ def make(using, count=1, model=Job, fields=None, **values):
     rows = [model(**(fields or {})) for _ in range(count)]
     for row in rows:
         row.save(using=using)
-    state.owned(model, using).filter(pk__in=[row.pk for row in rows]).update(**values)
+    querysets.owned(model, using).filter(pk__in=[row.pk for row in rows]).update(**values)
 
 
 def on_each(model=Job, **fields):
@@ -52,7 +52,7 @@ def at(using, row, seconds, **fields):
 
 def overdue(using, row):
     """Claim a row, and let its lease be over."""
-    state.claim(Job, using, row.pk)
+    claiming.claim(Job, using, row.pk)
     at(using, row, -1)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from simpletask2_celery import proxy
+from simpletask2_celery.running.proxy import fetching
 
 CERTIFICATE = str(Path(__file__).parent / "site.example.pem")  # with its key
 
@@ -20,9 +20,9 @@ CERTIFICATE = str(Path(__file__).parent / "site.example.pem")  # with its key
 def no_kept_connections():
     """Close the sessions that requests of a test have left open."""
     yield
-    for session in proxy._sessions.values():
+    for session in fetching._sessions.values():
         session.close()
-    proxy._sessions.clear()
+    fetching._sessions.clear()
 
 
 @pytest.fixture
@@ -107,13 +107,13 @@ class Network:
     """
 
     def __init__(self, monkeypatch):
-        from simpletask2_celery import proxy_policy
+        from simpletask2_celery.running.proxy import policy
 
         self.names, self.asked, self.reached, self.dead = {}, [], [], set()
         self._getaddrinfo = socket.getaddrinfo
-        self._connect = proxy_policy.create_connection
+        self._connect = policy.create_connection
         monkeypatch.setattr(socket, "getaddrinfo", self.getaddrinfo)
-        monkeypatch.setattr(proxy_policy, "create_connection", self.connect)
+        monkeypatch.setattr(policy, "create_connection", self.connect)
 
     def getaddrinfo(self, host, port, *rest, **more):
         if host not in self.names:

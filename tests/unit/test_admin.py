@@ -5,10 +5,7 @@ import datetime
 import pytest
 from django.utils import timezone
 
-from simpletask2_celery import (
-    cells,
-    timeline,
-)
+from simpletask2_celery.admin import cells, timeline
 from tests.support.project.jobs.models import (
     Job,
     Steps,

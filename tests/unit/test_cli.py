@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from click.testing import CliRunner
 
-from simpletask2_celery import supervisor
-from simpletask2_celery.cli import main
+from simpletask2_celery.legacy import supervisor
+from simpletask2_celery.legacy.cli import main
 
 
 def run(*words):

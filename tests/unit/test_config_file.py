@@ -6,8 +6,8 @@ import pytest
 from celery import Celery
 from kombu import Connection
 
-from simpletask2_celery import config_file
-from simpletask2_celery.config_file import ConfigFileError
+from simpletask2_celery.legacy import config_file
+from simpletask2_celery.legacy.config_file import ConfigFileError
 from tests.support.yaml_file import SEED
 
 
@@ -38,10 +38,7 @@ def test_only_what_the_file_says(file):
 
 def test_channels_become_queues_that_publishers_use(file, settings):
     told = config_file.load(file("channels: mail, sms"))
-    names = [
-        settings.DJANGO_SIMPLETASK2_QUEUE_TEMPLATE.format(channel=c)
-        for c in ("mail", "sms")
-    ]
+    names = [settings.DJANGO_SIMPLETASK2_QUEUE_TEMPLATE.format(channel=c) for c in ("mail", "sms")]
     assert [q.name for q in told["task_queues"]] == names
     # As Celery makes the queue of apply_async(queue=name).
     assert [(q.exchange.name, q.routing_key) for q in told["task_queues"]] == [

@@ -2,11 +2,11 @@
 
 from types import SimpleNamespace
 
-from simpletask2_celery import one_client
+from simpletask2_celery.fast import clients
 
 
 def test_a_channel_without_such_clients_is_left_as_it_is():
     channel = SimpleNamespace()
     parent = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
-    one_client.OneClient(parent).start(parent)
+    clients.OneClient(parent).start(parent)
     assert vars(channel) == {}

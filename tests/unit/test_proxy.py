@@ -2,11 +2,11 @@
 
 import pytest
 
-from simpletask2_celery import proxy
+from simpletask2_celery.running.proxy import fetching
 
 
 def get(url, **more):
-    return proxy.fetch("jobs.steps:1", {"method": "GET", "url": url, **more})
+    return fetching.fetch("jobs.steps:1", {"method": "GET", "url": url, **more})
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def get(url, **more):
     ],
 )
 def test_a_bad_request_is_a_proxied_error(request_, says):
-    answer = proxy.fetch("jobs.steps:1", request_)
+    answer = fetching.fetch("jobs.steps:1", request_)
     assert says in answer["proxied_error"]
     assert "jobs.steps:1" in answer["proxied_error"]
     assert answer["proxied_content"] is answer["proxied_status"] is None

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from simpletask2_celery import proxy, proxy_masking
+from simpletask2_celery.running.proxy import fetching, masking
 
 pytestmark = pytest.mark.usefixtures("no_kept_connections")
 
@@ -145,7 +145,7 @@ def raises(error):
 def test_no_error_and_no_log_line_holds_a_secret(caplog, settings, request_, policy):
     settings.DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = policy
     caplog.set_level(logging.DEBUG)
-    answer = proxy.fetch("jobs.steps:1", {"method": "GET", "url": AT_NOBODY, **request_})
+    answer = fetching.fetch("jobs.steps:1", {"method": "GET", "url": AT_NOBODY, **request_})
     silent_about_it(caplog, answer)
     assert len(answer["proxied_error"]) < 1000
 
@@ -166,7 +166,7 @@ def test_no_error_and_no_log_line_holds_a_secret(caplog, settings, request_, pol
     ],
 )
 def test_what_is_shown_of_a_url(url, shown):
-    assert proxy_masking.url(url) == shown
+    assert masking.url(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_what_is_shown_of_a_url(url, shown):
     ],
 )
 def test_an_error_still_says_what_is_wrong(request_, says):
-    answer = proxy.fetch("jobs.steps:1", {"method": "GET", **request_})
+    answer = fetching.fetch("jobs.steps:1", {"method": "GET", **request_})
     assert says in answer["proxied_error"]
 
 
@@ -206,4 +206,4 @@ def test_and_while_the_name_is_looked_up(soft_limit, settings, monkeypatch):
         patched.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(5))
         soft_limit()
         with pytest.raises(SoftTimeLimitExceeded):
-            proxy.fetch("jobs.steps:1", request)
+            fetching.fetch("jobs.steps:1", request)

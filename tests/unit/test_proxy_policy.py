@@ -2,7 +2,8 @@
 
 import pytest
 
-from simpletask2_celery import proxy, proxy_policy
+from simpletask2_celery.running.proxy import fetching
+from simpletask2_celery.running.proxy import policy as proxy_policy
 
 PUBLIC, OTHER = "93.184.216.34", "93.184.216.35"
 
@@ -76,7 +77,7 @@ def test_an_ipv6_host_is_allowed_as_django_writes_it():
 
 def test_the_policy_is_off_by_default():
     assert proxy_policy.current() == proxy_policy.Policy()
-    adapter = proxy._session().get_adapter("https://site.example")
+    adapter = fetching._session().get_adapter("https://site.example")
     pool = adapter.poolmanager.connection_from_url("https://site.example")
     assert type(pool).__module__ == "urllib3.connectionpool"
-    assert proxy._session().trust_env is True
+    assert fetching._session().trust_env is True

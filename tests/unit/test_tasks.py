@@ -2,11 +2,12 @@
 
 from celery import current_app
 
-from simpletask2_celery import only_json, prebuilt
+from simpletask2_celery.publishing import messages
+from simpletask2_celery.running import only_json
 
 
 def test_both_tasks_have_the_strategy():
-    for name in (prebuilt.DO_TASK, "simpletask2_celery.do_auto_reset"):
+    for name in (messages.DO_TASK, "simpletask2_celery.do_auto_reset"):
         assert current_app.tasks[name].Strategy == only_json.NAME
 
 

@@ -57,9 +57,7 @@ def texts_of(catalogue):
         return (value,) if isinstance(value, str) else tuple(value)
 
     return {
-        m.id if isinstance(m.id, str) else tuple(m.id): several(m.string)
-        for m in catalogue
-        if m.id
+        m.id if isinstance(m.id, str) else tuple(m.id): several(m.string) for m in catalogue if m.id
     }
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from simpletask2_celery import auto_reset
+from ...recovery import auto_reset
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from simpletask2_celery import health
+from ... import health
 
 
 class Command(BaseCommand):

@@ -6,7 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from simpletask2_celery.conf import conf
-from simpletask2_celery.legacy_channels import Mover
+
+from ...legacy.mover import Mover
 
 
 class Command(BaseCommand):

@@ -12,8 +12,8 @@ from django.db.models.deletion import get_candidate_relations_to_delete
 from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_noop, ngettext
 
-from simpletask2_celery import clock, state
-from simpletask2_celery.selection import Part, SelectionCommand, aware
+from ...rows import clock, querysets, states
+from ..selection import Part, SelectionCommand, aware
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -49,13 +49,13 @@ class Command(SelectionCommand):
         age = options["older_than"]
         ended = {"success": options["only"] == "success"} if options["only"] else {}
         return [
-            part.narrow(status=state.DONE, done_time__lt=_limit(age, part), **ended)
+            part.narrow(status=states.DONE, done_time__lt=_limit(age, part), **ended)
             for part in super().parts(options)
         ]
 
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
         """Delete a page at a time, without those rows of it that others protect."""
-        size = state.page_size(part.model)
+        size = querysets.page_size(part.model)
         found = part.rows.order_by("pk").values_list("pk", flat=True)
         page = list(found[:size])
         while page:
@@ -85,9 +85,7 @@ class Command(SelectionCommand):
 
     def question(self, count: int) -> str:
         """Return how many rows it is about."""
-        text = ngettext(
-            "{count} row will be deleted.", "{count} rows will be deleted.", count
-        )
+        text = ngettext("{count} row will be deleted.", "{count} rows will be deleted.", count)
         return text.format(count=count)
 
     def summary(self, count: int) -> str:
@@ -110,11 +108,11 @@ def _delete(part: Part, keys: list[Any]) -> int:
     Raises IntegrityError where other rows protect one.
     """
     with transaction.atomic(part.using):
-        rows = state.owned(part.model, part.using).filter(part.still, pk__in=keys)
+        rows = querysets.owned(part.model, part.using).filter(part.still, pk__in=keys)
         if connections[part.using].features.has_select_for_update:
             rows = rows.order_by("pk").select_for_update()
         else:
-            rows.update(status=state.DONE)  # which locks all of SQLite
+            rows.update(status=states.DONE)  # which locks all of SQLite
         locked = list(rows.values_list("pk", flat=True))
         part.model._base_manager.using(part.using).filter(pk__in=locked).delete()
     return len(locked)
@@ -145,7 +143,5 @@ def _limit(age: str, part: Part) -> datetime.datetime:
         limit: datetime.datetime = aware(datetime.datetime.combine(day, datetime.time()))
         return limit
     except (ValueError, OverflowError):
-        text = translate(
-            "--older-than takes 30d, 12h, 45m or a day as 2026-01-31, not {age}."
-        )
+        text = translate("--older-than takes 30d, 12h, 45m or a day as 2026-01-31, not {age}.")
         raise CommandError(text.format(age=age)) from None

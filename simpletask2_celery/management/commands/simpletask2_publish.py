@@ -7,8 +7,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_noop, ngettext
 
-from simpletask2_celery import publisher, state
-from simpletask2_celery.selection import Part, SelectionCommand
+from ...publishing import publisher
+from ...rows import querysets, states
+from ..selection import Part, SelectionCommand
 
 
 class Command(SelectionCommand):
@@ -36,13 +37,13 @@ class Command(SelectionCommand):
             publisher.check_chunk(options["chunk"])
         except (TypeError, ValueError) as error:
             raise CommandError(str(error)) from None
-        return [part.narrow(status=state.READY) for part in super().parts(options)]
+        return [part.narrow(status=states.READY) for part in super().parts(options)]
 
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
         """Publish a page at a time. Raises CommandError where the broker fails."""
-        for page in state.pages(part.rows):
-            count = part.model.publish_many(page, options["chunk"])
-            if publisher.celery_breaker.is_open() or publisher.lists_breaker.is_open():
+        for page in querysets.pages(part.rows):
+            count = publisher.publish_on_commit(page, options["chunk"], using=part.using)
+            if publisher.has_failed():
                 text = translate("The broker fails: auto-reset will publish the others.")
                 raise CommandError(f"{self.summary(self.done)} {text}")
             yield count

@@ -7,8 +7,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_noop, ngettext
 
-from simpletask2_celery import lost_runs, publisher, state
-from simpletask2_celery.selection import Part, SelectionCommand
+from ...publishing import publisher
+from ...recovery import lost_runs
+from ...rows import resetting
+from ..selection import Part, SelectionCommand
 
 
 class Command(SelectionCommand):
@@ -35,7 +37,7 @@ class Command(SelectionCommand):
 
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
         """Reset and publish a page at a time."""
-        for changed, page in state.reset_pages(part.rows, part.still):
+        for changed, page in resetting.reset_pages(part.rows, part.still):
             publisher.publish_on_commit(page, using=part.using)
             lost_runs.forget(page)
             yield changed

@@ -14,7 +14,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils.translation import gettext as translate
 
-from ... import cells, figures
+from ...admin import cells
+from ...watching import figures
 
 WIDTH = 24  # characters of a progress bar
 
@@ -107,9 +108,7 @@ class Backlog:
             if left > most or not left:
                 self._first[one.name, one.using] = now, left
             elif now > begun and left < most:
-                lines.append(
-                    self._line(one.name, most, left, (most - left) / (now - begun))
-                )
+                lines.append(self._line(one.name, most, left, (most - left) / (now - begun)))
         return ["", *lines] if lines else []
 
     def _line(self, name: str, most: int, left: int, rate: float) -> str:
@@ -118,9 +117,7 @@ class Backlog:
         text = translate("{name} {bar} {percent} %, {rate} a second, {time} left")
         percent = 100 * (most - left) // most
         rest = cells.duration(left / rate)
-        return text.format(
-            name=name, bar=bar, percent=percent, rate=f"{rate:.1f}", time=rest
-        )
+        return text.format(name=name, bar=bar, percent=percent, rate=f"{rate:.1f}", time=rest)
 
 
 def _head(found: figures.Figures) -> list[str]:

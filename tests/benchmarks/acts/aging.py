@@ -3,7 +3,8 @@
 import statistics
 import time
 
-from simpletask2_celery import health, state
+from simpletask2_celery import health
+from simpletask2_celery.rows import claiming, transitions
 from tests.benchmarks.simple import models
 
 ROWS, CALLS = 300, 30
@@ -24,8 +25,8 @@ def compare():
     for number in range(ROWS):
         for table, model in tables.items():
             row = model.objects.bulk_create([model(name="one")])[0]
-            row = take("claim", table, state.claim, model, "default", row.pk)
-            take("finish", table, state.finish, row)
+            row = take("claim", table, claiming.claim, model, "default", row.pk)
+            take("finish", table, transitions.finish, row)
             row.delete()
             if number % (ROWS // CALLS) == 0:
                 take("do_auto_reset()", table, model.do_auto_reset)

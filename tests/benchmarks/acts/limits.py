@@ -19,7 +19,7 @@ def messages(count):
 
 def rows(first, last):
     """Run rows of ours, which no message names; return the seconds they took."""
-    from simpletask2_celery import executor
+    from simpletask2_celery.running import executor
     from tests.benchmarks.simple.models import Task
 
     began = time.time()

@@ -5,7 +5,7 @@ import time
 
 from django.db import connection
 
-from simpletask2_celery import figures
+from simpletask2_celery.watching import figures
 from tests.benchmarks.simple import models
 
 CALLS = 7

@@ -17,9 +17,7 @@ def imports(quick):
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         for _ in range(1 + rounds):
             for name, apps in (("without", BASE), ("with", [*BASE, "simpletask2_celery"])):
-                said = processes.say(
-                    "tests.benchmarks.setting_up", *apps, environment=environ
-                )
+                said = processes.say("tests.benchmarks.setting_up", *apps, environment=environ)
                 times[name].append(said)
     without, more = (statistics.median(found[1:]) for found in times.values())
     return {

@@ -37,8 +37,7 @@ def resets(quick):
     lines.append(messages_alone(quick))
     servers.run("TRUNCATE simple_task")
     return {
-        "title": "`Model.do_auto_reset()` of rows whose lease is over "
-        f"(medians of {rounds})",
+        "title": f"`Model.do_auto_reset()` of rows whose lease is over (medians of {rounds})",
         "head": ["system", "rows", "rows/s", "peak MiB", "longest lock, s"],
         "lines": lines,
         "ratio": rates["ours"] / rates["e"],
@@ -49,9 +48,7 @@ def resets(quick):
 def reset(name, count):
     rows.fill("simple_task", count, rows.DOING, "now() - interval '1 hour'")
     with servers.Most(LOCKED, "bench-resets", 0.01) as locks:
-        said = SYSTEMS[name].act(
-            servers.new_queue(), "resetting.reset", PGAPPNAME="bench-resets"
-        )
+        said = SYSTEMS[name].act(servers.new_queue(), "resetting.reset", PGAPPNAME="bench-resets")
     assert said["rows"] == count, said
     return {**said, "rate": count / said["seconds"], "lock": locks.most}
 

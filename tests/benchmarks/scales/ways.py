@@ -18,9 +18,7 @@ class Way(System):
 
     def workers(self, stack, environ):
         return [
-            processes.start(
-                [*CELERY, "-n", f"w{number}@%h", *self.arguments], environ, "way"
-            )
+            processes.start([*CELERY, "-n", f"w{number}@%h", *self.arguments], environ, "way")
             for number in range(self.number)
         ]
 
@@ -65,9 +63,7 @@ def ways(quick):
                 way.make_tables()
                 found = measure(way, rows, *singles)
                 figures = ("enqueue", "drain", "p50", "p95", "cpu", "memory")
-                cells = [
-                    f"{found[name]:.{1 if found[name] < 100 else 0}f}" for name in figures
-                ]
+                cells = [f"{found[name]:.{1 if found[name] < 100 else 0}f}" for name in figures]
                 lines.append([title, broker, *cells])
     return {
         "title": f"Ours by other pools and brokers ({rows:,} rows, one round)",

@@ -12,13 +12,11 @@ from django.db import connection, connections
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from simpletask2_celery import (
-    actions,
-    admin_list,
-    state,
-    time_ranges,
-)
+from simpletask2_celery.admin import actions, changelist
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.publishing import to_celery
+from simpletask2_celery.rows import querysets, transitions
+from simpletask2_celery.watching import time_ranges
 from tests.support.fixtures import queued
 from tests.support.project.jobs import handlers
 from tests.support.project.jobs.models import (
@@ -119,7 +117,7 @@ def test_what_a_page_asks_the_database_does_not_grow_with_its_rows(
 
 
 def test_a_list_counts_no_further_than_its_last_page(admin_client, monkeypatch):
-    monkeypatch.setattr(admin_list, "MOST", 150)
+    monkeypatch.setattr(changelist, "MOST", 150)
     make(Job, 151)
     answer = admin_client.get(url_of(Job), {"p": 2})
     assert answer.context["cl"].result_count == 150
@@ -221,9 +219,7 @@ def test_dates_of_this_year_are_months(admin_client):
 
 def test_dates_of_another_column_are_those_of_django(admin_client, monkeypatch):
     make(Steps, done_time=datetime.datetime(2023, 2, 14, tzinfo=datetime.UTC))
-    monkeypatch.setattr(
-        type(admin.site.get_model_admin(Steps)), "date_hierarchy", "done_time"
-    )
+    monkeypatch.setattr(type(admin.site.get_model_admin(Steps)), "date_hierarchy", "done_time")
     assert "February 1" in admin_client.get(url_of(Steps)).text
 
 
@@ -242,9 +238,7 @@ def test_no_date_is_offered_that_is_to_come(admin_client):
     assert len(titles(answer)) == now.day
 
 
-@pytest.mark.parametrize(
-    "date", ["year=9999", "year=0", "year=x", "year=1&add_time__month=13"]
-)
+@pytest.mark.parametrize("date", ["year=9999", "year=0", "year=x", "year=1&add_time__month=13"])
 def test_a_date_that_is_none_leads_back_to_the_list(date, admin_client):
     make(Job)
     answer = admin_client.get(f"{url_of(Job)}?add_time__{date}", follow=True)
@@ -272,10 +266,7 @@ def test_the_keys_of_a_time_are_searched_for(monkeypatch):
     assert 30 + 2 * 24 <= narrowed.count() < 120  # a day more on either side, and a bit
     assert time_ranges.narrow(Job.objects.all(), None, since).count() < 260
     assert time_ranges.narrow(Job.objects.all(), until, None).count() < 430
-    assert (
-        time_ranges.narrow(Job.objects.all(), rows[0].add_time - 9 * DAY, None).count()
-        == 600
-    )
+    assert time_ranges.narrow(Job.objects.all(), rows[0].add_time - 9 * DAY, None).count() == 600
     assert not time_ranges.added(Job.objects.all(), timezone.now() + 9 * DAY, None)
 
 
@@ -306,9 +297,7 @@ def test_search_by_id_in_the_ways_that_logs_write_them(listed):
     assert listed(Job, q=f" jobs.job:{one.pk}, {two.pk}") == [two, one]
 
 
-@pytest.mark.parametrize(
-    "text", ["x", "1.5", "9" * 40, "-1", "1'", "jobs.job:", "', '", "١x"]
-)
+@pytest.mark.parametrize("text", ["x", "1.5", "9" * 40, "-1", "1'", "jobs.job:", "', '", "١x"])
 @pytest.mark.parametrize("model", [Job, UuidJob, ChildJob, Steps])
 def test_a_search_for_no_id_finds_nothing(model, text, listed):
     (ChildJob.objects.create if model is ChildJob else lambda: make(model))()
@@ -415,9 +404,7 @@ def test_a_button_acts_and_comes_back_to_the_page(key, admin_client):
 def test_pages_speak_the_language_of_the_user(admin_client):
     make(Job)
     with translation.override("zh-hans"):
-        assert (
-            "就绪" in admin_client.get(url_of(Job), headers={"accept-language": "zh"}).text
-        )
+        assert "就绪" in admin_client.get(url_of(Job), headers={"accept-language": "zh"}).text
 
 
 def test_there_is_no_link_to_a_dashboard_that_is_not_there(admin_client):
@@ -446,7 +433,7 @@ def test_a_stopped_run_changes_nothing_any_more(act, monkeypatch):
 
     monkeypatch.setattr(handlers, "nothing", stop_me)
     [row] = make(Job)
-    from simpletask2_celery import executor
+    from simpletask2_celery.running import executor
 
     with pytest.raises(DjangoSimpleTask2Error):
         executor.run(Job, "default", row.pk)
@@ -464,10 +451,8 @@ def test_publish_again_sends_the_ready_ones(act):
 def test_a_broker_that_is_down_is_told_of(act, settings):
     from celery import current_app
 
-    from simpletask2_celery import publisher
-
     [row] = make(Job)
-    publisher.celery_breaker.open()
+    to_celery.breaker.open()
     assert "The broker has not taken all" in act("publish_selected_tasks", row)[1]
     assert current_app.conf.broker_url and queued() == []
 
@@ -543,7 +528,7 @@ def test_an_action_costs_the_same_for_a_page_of_any_size(
     act(action, *make(Job))
     small = cost(3)
     assert cost(40) == small
-    monkeypatch.setattr(state, "PAGE", 10)
+    monkeypatch.setattr(querysets, "PAGE", 10)
     assert cost(40) <= small + 4 * per_page
 
 
@@ -554,9 +539,7 @@ def test_a_question_counts_a_row_once_that_a_filter_has_found_twice(rf, admin_us
     request.user = admin_user
     found = Job.objects.filter(everyjob__price=0)
     assert found.count() == 12
-    answer = actions.stop_selected_tasks(
-        admin.site.get_model_admin(Job), request, found.distinct()
-    )
+    answer = actions.stop_selected_tasks(admin.site.get_model_admin(Job), request, found.distinct())
     assert answer.context_data["total"] == 6
 
 
@@ -572,13 +555,13 @@ def test_an_action_is_in_the_admins_log(act, admin_user):
 
 def test_a_row_that_is_done_meanwhile_is_left_and_not_logged(act, monkeypatch):
     rows = make(Job, 2)
-    end_open = state.end_open
+    end_open = transitions.end_open
 
     def done_meanwhile(*arguments):
         Job.objects.filter(pk=rows[0].pk).update(status=30, success=True)
         return end_open(*arguments)
 
-    monkeypatch.setattr(state, "end_open", done_meanwhile)
+    monkeypatch.setattr(transitions, "end_open", done_meanwhile)
     said = act("stop_selected_tasks", *rows)
     assert said == ["Stopped: 1.", "Left as they are, for they are done: 1."]
     assert fresh(rows[0]).success is True
@@ -589,9 +572,7 @@ def test_a_row_that_is_done_meanwhile_is_left_and_not_logged(act, monkeypatch):
 def test_actions_on_other_kinds_of_rows(model, act):
     row = ChildJob.objects.create() if model is ChildJob else make(model)[0]
     queued()
-    assert act("mark_selected_tasks_done", row) == [
-        "1 items have been successfully completed."
-    ]
+    assert act("mark_selected_tasks_done", row) == ["1 items have been successfully completed."]
     assert fresh(row).status == 30
     act("reset_selected_tasks", row)
     assert fresh(row).status == 10 and len(queued()) == 1

@@ -9,7 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from simpletask2_celery import at_once, figures
+from simpletask2_celery.rows import at_once
+from simpletask2_celery.watching import figures
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import ChannelJob, EveryJob
 from tests.support.rows import DOING, DONE, ago, make

@@ -4,7 +4,7 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
-from simpletask2_celery import actions
+from simpletask2_celery.admin import actions
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import ChannelJob, Job
 from tests.support.rows import DOING, DONE
@@ -25,9 +25,7 @@ def mine(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("action", ACTIONS)
-def test_an_action_leaves_rows_alone_that_the_user_may_not_change(
-    admin_client, mine, action
-):
+def test_an_action_leaves_rows_alone_that_the_user_may_not_change(admin_client, mine, action):
     status = 10 if action == "publish_selected_tasks" else DOING
     theirs = Job.objects.create(note="theirs")
     own = Job.objects.create(note="own")

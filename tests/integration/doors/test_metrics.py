@@ -15,9 +15,11 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from simpletask2_celery import executor, metrics, signals, state
+from simpletask2_celery import metrics, signals
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
-from simpletask2_celery.figures import Counts, ModelFigures
+from simpletask2_celery.rows import claiming
+from simpletask2_celery.running import executor
+from simpletask2_celery.watching.figures import Counts, ModelFigures
 from tests.support import pages
 from tests.support.metrics import JOB, samples, scrape, value
 from tests.support.project.jobs.models import ChannelJob, Job, Steps
@@ -116,7 +118,7 @@ def test_rows_are_counted_at_each_scrape():
     page = samples(scrape().text)
     assert value(page, "rows", status="ready", **mail) == 3
     executor.run(ChannelJob, "default", first.pk)
-    state.claim(ChannelJob, "default", second.pk)
+    claiming.claim(ChannelJob, "default", second.pk)
     page = samples(scrape().text)
     assert value(page, "rows", status="ready", **mail) == 1
     assert value(page, "rows", status="doing", **mail) == 1

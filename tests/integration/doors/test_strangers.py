@@ -7,9 +7,11 @@ import pytest
 from django.db import connections
 from django.test import Client
 
-from simpletask2_celery import metrics, only_json, state, tasks
+from simpletask2_celery import metrics, tasks
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
-from simpletask2_celery.redis_push import BATCH
+from simpletask2_celery.publishing.to_celery import BATCH
+from simpletask2_celery.rows import claiming, transitions
+from simpletask2_celery.running import only_json
 from tests.support.http_api import KEY, send
 from tests.support.project.jobs.models import ChannelJob, CodeJob, Job
 from tests.support.rows import READY
@@ -52,10 +54,10 @@ def test_an_error_of_the_database_does_not_tell_another_rows_values():
     try:
         Job.objects.using("server").create(note="SECRET of another row")
         row = Job.objects.using("server").create()
-        claimed = state.claim(Job, "server", row.pk)
+        claimed = claiming.claim(Job, "server", row.pk)
         claimed.note = "SECRET of another row"
         with pytest.raises(DjangoSimpleTask2Error) as caught:
-            state.finish(claimed)
+            transitions.finish(claimed)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP INDEX one_note")

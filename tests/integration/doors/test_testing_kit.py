@@ -12,8 +12,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from kombu.connection import Connection
 
-from simpletask2_celery import proxy_policy
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.running.proxy import policy
 from simpletask2_celery.testing import Answer, Unanswered, answering, published, run
 from tests.support.fixtures import ALIASES, queued
 from tests.support.project.jobs import handlers
@@ -144,7 +144,7 @@ def page(db, monkeypatch):
     def touched(*args, **kwargs):
         raise AssertionError("the network was used")
 
-    monkeypatch.setattr(proxy_policy, "create_connection", touched)
+    monkeypatch.setattr(policy, "create_connection", touched)
     monkeypatch.setattr(urllib3.util.connection, "create_connection", touched)
     resolve = socket.getaddrinfo
 

@@ -9,7 +9,7 @@ from django.db.models import Value
 from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext
 
-from simpletask2_celery import statements
+from simpletask2_celery.fast import statements
 from tests.support.project.jobs.models import ChildJob, CodeJob, EveryJob, Job, UuidJob
 from tests.support.rows import BEFORE
 
@@ -23,7 +23,7 @@ def values(row):
 
 def test_every_kind_of_field_is_inserted_as_django_does(using, monkeypatch):
     mine = EveryJob.objects.using(using).create(**BEFORE)
-    monkeypatch.setattr(statements, "insert", lambda *_: None)
+    monkeypatch.setattr(statements, "insert_of", lambda *_: None)
     theirs = EveryJob.objects.using(using).create(**BEFORE)
     assert values(mine) == values(theirs)
     assert type(mine.pk) is int and mine.pk != theirs.pk
@@ -77,7 +77,7 @@ def test_pre_save_is_asked_as_often_as_by_django(using, monkeypatch):
     )
     Job.objects.using(using).create(note="x")
     ours = asked.copy()
-    monkeypatch.setattr("simpletask2_celery.statements.insert", lambda *given: None)
+    monkeypatch.setattr("simpletask2_celery.fast.statements.insert_of", lambda *given: None)
     asked.clear()
     Job.objects.using(using).create(note="x")
     assert ours == asked  # once by Django 5.2, twice from 6.0 on

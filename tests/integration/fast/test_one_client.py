@@ -17,7 +17,7 @@ import json, sys, threading, time
 import redis
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
-from simpletask2_celery import one_client
+from simpletask2_celery.fast.clients import OneClient
 
 broker, queue, with_step, messages = sys.argv[1:]
 app = Celery("one", broker=broker)
@@ -34,7 +34,7 @@ def noted(client, *args, __init__=redis.Redis.__init__, **kwargs):
 
 redis.Redis.__init__ = noted
 if with_step == "True":
-    one_client.add_to(app)
+    app.steps["consumer"].add(OneClient)
 with start_worker(app, pool="solo", perform_ping_check=False, loglevel="error"):
     for count in range(1, int(messages) + 2):
         note.delay()

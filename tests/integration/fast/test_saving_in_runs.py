@@ -7,9 +7,12 @@ from django.db.models.functions import Upper
 from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 
-from simpletask2_celery import executor, state, statements
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
-from simpletask2_celery.models import SimpleTask, _saves_as_django_does
+from simpletask2_celery.fast import statements
+from simpletask2_celery.models import SimpleTask
+from simpletask2_celery.rows import claiming, transitions
+from simpletask2_celery.rows.model import Row
+from simpletask2_celery.running import executor
 from tests.support.project.jobs import handlers
 from tests.support.project.jobs.models import ChildJob, EveryJob, Job
 from tests.support.rows import AFTER, BEFORE
@@ -55,7 +58,7 @@ def test_every_kind_of_field_is_written_so(using, djangos, monkeypatch, left_out
     new = {name: value for name, value in AFTER.items() if name != left_out}
     monkeypatch.setattr(handlers, "every", lambda row: {**new, "other_job_id": second.pk})
     if left_out:
-        monkeypatch.setattr(statements, "can_update", lambda model, values: True)
+        monkeypatch.setattr(statements, "_saves_plainly", lambda *_: True)
     row = ended(EveryJob, using, djangos, other_job=first, **BEFORE)
     found = {name: getattr(row, name) for name in AFTER}
     found["raw"] = bytes(found["raw"])
@@ -79,12 +82,12 @@ def test_a_field_that_makes_an_expression_is_saved_by_django(using, djangos, mon
         return Upper(Value(value)) if value == "loud" else plain(value, connection)
 
     row = Job.objects.using(using).create(note="low")
-    row = state.claim(Job, using, row.pk)
-    monkeypatch.setattr(statements, "_AS_THEY_ARE", {})
+    row = claiming.claim(Job, using, row.pk)
+    monkeypatch.setattr(statements, "_UNCHANGED", {})
     monkeypatch.setattr(note, "get_db_prep_save", prepare)
     djangos.clear()
     row.note = "loud"
-    state.finish(row)
+    transitions.finish(row)
     assert Job.objects.using(using).get(pk=row.pk).note.lower() == "loud"
     assert djangos == ["Job"]
 
@@ -126,9 +129,9 @@ def test_a_hook_of_a_mixin_is_found_wherever_it_stands(name):
         return type("Made", bases, {"Meta": meta, "__module__": __name__, **more})
 
     mixin = abstract(models.Model, **{name: hook})
-    assert not _saves_as_django_does(abstract(mixin, SimpleTask))
-    assert not _saves_as_django_does(abstract(SimpleTask, mixin))
-    assert _saves_as_django_does(abstract(SimpleTask, abstract(models.Model)))
+    assert not statements.saves_as_django_does(abstract(mixin, SimpleTask), Row)
+    assert not statements.saves_as_django_does(abstract(SimpleTask, mixin), Row)
+    assert statements.saves_as_django_does(abstract(SimpleTask, abstract(models.Model)), Row)
 
 
 def test_a_child_table_is_saved_by_django(using, djangos):

@@ -10,7 +10,8 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from simpletask2_celery import conf, state
+from simpletask2_celery import conf
+from simpletask2_celery.rows import claiming
 from tests.support.fixtures import redis
 from tests.support.http_api import KEY, NAMES, send, url
 from tests.support.project.jobs import handlers
@@ -92,7 +93,7 @@ def test_a_failed_handler_is_answered_and_logged(caplog):
     answer = call("do_task", task_info=row.get_task_info())
     assert answer["error"]["code"] == 2910009
     assert "ValueError: as told" in answer["error"]["message"]
-    [record] = [r for r in caplog.records if r.name == "simpletask2_celery.views"]
+    [record] = [r for r in caplog.records if r.name == "simpletask2_celery.legacy.views"]
     assert record.levelno == logging.ERROR and record.exc_info
     row.refresh_from_db()
     assert (row.status, row.success) == (row.DONE, False)
@@ -220,7 +221,7 @@ def test_a_database_that_fails_is_a_system_error(monkeypatch, caplog):
     def fail(*args):
         raise OperationalError(f"with a secret {KEY}")
 
-    monkeypatch.setattr(state, "unreserved", fail)
+    monkeypatch.setattr(claiming, "unreserved", fail)
     answer = call("get_a_task")
     assert answer["error"] == {"code": 2910000, "message": "system error."}
 
@@ -249,7 +250,7 @@ def test_a_row_is_handed_out_once_until_its_reservation_is_over(monkeypatch):
     answer = call("get_a_task", channels="default,mail")
     assert answer["error"]["code"] == 2910012
     assert "default,mail" in answer["error"]["message"]
-    monkeypatch.setattr(state, "RESERVED", 0.0)
+    monkeypatch.setattr(claiming, "RESERVED", 0.0)
     assert call("get_a_task")["result"] == row.get_task_info()
     assert code("do_task", task_info=row.get_task_info()) == 0
     assert code("get_a_task") == 2910012
@@ -338,7 +339,7 @@ def test_without_redis_rows_come_from_the_database(settings, monkeypatch):
     [row] = Job.objects.bulk_create([Job()])
     monkeypatch.setitem(settings.CACHES["default"], "LOCATION", "redis://127.0.0.1:1/0")
     monkeypatch.setattr(
-        "simpletask2_celery.redis_lists._client", lambda: 1 / 0, raising=True
+        "simpletask2_celery.publishing.to_lists._client", lambda: 1 / 0, raising=True
     )
     assert call("get_a_task")["result"] == f"jobs.job:{Job.objects.get().pk}"
 
@@ -353,7 +354,7 @@ def test_auto_reset_says_how_many():
 
 
 def test_views_are_not_atomic(settings):
-    from simpletask2_celery import views
+    from simpletask2_celery.legacy import views
 
     for name in NAMES:
         assert getattr(views, name)._non_atomic_requests == set(connections)

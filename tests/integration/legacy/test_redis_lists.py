@@ -5,7 +5,8 @@ import time
 import pytest
 from django.core.management import CommandError, call_command
 
-from simpletask2_celery import legacy_channels, publisher, redis_lists
+from simpletask2_celery.legacy import mover as legacy_channels
+from simpletask2_celery.publishing import to_celery, to_lists
 from tests.support.fixtures import (
     close_breakers,
     queued,
@@ -31,9 +32,7 @@ def test_published_to_redis_as_the_original_does(settings):
         names = [row.get_task_info().encode() for row in rows]
         assert redis().lrange("simpletask2:q:default", 0, -1) == names
         assert redis().smembers("simpletask2:f:default") == set(names)
-        assert redis().lrange("simpletask2:q:mail", 0, -1) == [
-            b"jobs.channeljob:%d" % mail.pk
-        ]
+        assert redis().lrange("simpletask2:q:mail", 0, -1) == [b"jobs.channeljob:%d" % mail.pk]
         assert queued() == queued("mail") == []
     finally:
         redis().delete(*redis().keys("simpletask2:[qf]:*"))
@@ -62,11 +61,11 @@ def test_options_are_celerys_alone(settings):
 
 def test_one_that_fails_does_not_keep_the_other_from_its_message(settings, caplog):
     settings.DJANGO_SIMPLETASK2_PUBLISH_TO = "both"
-    publisher.celery_breaker.open()
+    to_celery.breaker.open()
     row = Job.objects.create()
     assert lists()[0] == [row.get_task_info().encode()]
     close_breakers()
-    publisher.lists_breaker.open()
+    to_lists.breaker.open()
     Job.objects.create()
     assert len(lists()[0]) == 1 and len(queued()) == 1
 
@@ -89,7 +88,7 @@ def test_entries_become_messages_and_leave_nothing_behind():
     assert legacy_channels.move("default") == 3
     assert queued() == wanted
     assert lists() == ([], set())
-    assert redis().llen(redis_lists.processing("default")) == 0
+    assert redis().llen(to_lists.processing("default")) == 0
     push("jobs.job:77", channel="mail")
     legacy_channels.move("mail")
     assert [message["id"] for message in queued("mail")] == [77]
@@ -114,18 +113,18 @@ def test_malformed_entries_are_set_aside_and_kept(caplog):
     push(*RUBBISH, row.get_task_info())
     legacy_channels.move("default")
     assert [message["id"] for message in queued()] == [row.pk]
-    assert redis().lrange(redis_lists.malformed("default"), 0, -1) == RUBBISH
+    assert redis().lrange(to_lists.malformed("default"), 0, -1) == RUBBISH
     assert lists() == ([], set())
     legacy_channels.recover("default")  # in no loop
-    assert redis().llen(redis_lists.malformed("default")) == len(RUBBISH)
-    lines = [r for r in caplog.records if r.name == "simpletask2_celery.redis_lists"]
+    assert redis().llen(to_lists.malformed("default")) == len(RUBBISH)
+    lines = [r for r in caplog.records if r.name == "simpletask2_celery.publishing.to_lists"]
     assert len(lines) == len(RUBBISH)
     assert all(len(line.getMessage()) < 500 for line in lines)
 
 
 def test_what_a_dead_process_had_taken_is_taken_up():
     push(*(f"jobs.job:{n}" for n in range(5)))
-    redis_lists.take("default", 3)  # and dies
+    to_lists.take("default", 3)  # and dies
     assert len(lists()[0]) == 2
     legacy_channels.recover("default")
     legacy_channels.move("default")
@@ -134,17 +133,15 @@ def test_what_a_dead_process_had_taken_is_taken_up():
 
 def test_while_the_broker_fails_entries_stay(caplog):
     push("jobs.job:1")
-    publisher.celery_breaker.open()
+    to_celery.breaker.open()
     mover = legacy_channels.Mover(["default"])
     mover._look_at("default"), mover._look_at("default")
-    assert redis_lists.taken("default", 10) == [b"jobs.job:1"]
+    assert to_lists.taken("default", 10) == [b"jobs.job:1"]
     close_breakers()
     mover._failed["default"] -= legacy_channels.REST
     mover._look_at("default")
     assert [message["id"] for message in queued()] == [1]
-    warnings = [
-        r.getMessage() for r in caplog.records if "Redis list of channel" in r.getMessage()
-    ]
+    warnings = [r.getMessage() for r in caplog.records if "Redis list of channel" in r.getMessage()]
     assert len(warnings) == 2 and "moved again" in warnings[1]
 
 
@@ -154,7 +151,7 @@ def test_of_two_movers_each_entry_goes_to_one():
     for mover in movers:
         mover._recover_at["default"] = time.monotonic() + 60
         mover.start()
-    wait_until(lambda: not redis().exists(redis_lists.flags_of("default")))
+    wait_until(lambda: not redis().exists(to_lists.flags_of("default")))
     for mover in movers:
         mover.stop()
         mover.join()

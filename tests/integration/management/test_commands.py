@@ -9,13 +9,14 @@ from django.core.management import CommandError, call_command
 from django.db import connections, models
 from django.utils import timezone
 
-from simpletask2_celery import publisher, state
 from simpletask2_celery.management.commands import simpletask2_prune
+from simpletask2_celery.publishing import to_celery
+from simpletask2_celery.rows import querysets, states
 from tests.support.fixtures import queued, wait_until
 from tests.support.project.jobs.models import ChildJob, EveryJob, Job, PairJob, UuidJob
 from tests.support.rows import done_jobs, ids_of, old, statuses
 
-READY, DOING, DONE = state.READY, state.DOING, state.DONE
+READY, DOING, DONE = states.READY, states.DOING, states.DONE
 
 
 def run(name, *words):
@@ -115,13 +116,13 @@ def test_all_models_in_all_databases(using):
 
 
 def test_ready_rows_are_published_over_pages(using):
-    rows = [Job(status=READY) for _ in range(state.PAGE + 2)] + [Job(status=DOING)]
+    rows = [Job(status=READY) for _ in range(querysets.PAGE + 2)] + [Job(status=DOING)]
     Job.objects.using(using).bulk_create(rows)
     said = run("publish", "jobs.Job", *of(using))
-    assert said == f"{state.PAGE + 2} rows were published."
+    assert said == f"{querysets.PAGE + 2} rows were published."
     ready = Job.objects.using(using).filter(status=READY).values_list("pk", flat=True)
     found = []
-    wait_until(lambda: found.extend(queued()) or len(found) > state.PAGE + 1)
+    wait_until(lambda: found.extend(queued()) or len(found) > querysets.PAGE + 1)
     assert ids_of(found) == sorted(ready)
 
 
@@ -133,7 +134,7 @@ def test_a_message_carries_a_chunk(using):
 
 def test_a_broker_that_fails_is_told(using):
     Job.objects.using(using).bulk_create([Job(status=READY)])
-    publisher.celery_breaker.open()
+    to_celery.breaker.open()
     with pytest.raises(CommandError, match="0 rows were published. The broker fails"):
         run("publish", "jobs.Job", *of(using))
 
@@ -208,11 +209,11 @@ def test_no_input_asks_nothing(using, monkeypatch):
 
 def test_old_done_rows_are_deleted_and_no_others(using):
     now = timezone.now()
-    done_jobs(using, state.PAGE + 2)
+    done_jobs(using, querysets.PAGE + 2)
     kept = [Job(**old(status=READY)), Job(**old(status=DOING)), Job(**old(done_time=now))]
     Job.objects.using(using).bulk_create(kept)
     said = run("prune", "jobs.Job", "--older-than", "30d", *of(using))
-    assert said == f"{state.PAGE + 2} rows were deleted."
+    assert said == f"{querysets.PAGE + 2} rows were deleted."
     assert statuses(using) == [READY, DOING, DONE]
 
 

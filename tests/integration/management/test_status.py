@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connections
 
-from simpletask2_celery import figures
+from simpletask2_celery.watching import figures
 from tests.support.fixtures import queued
 from tests.support.rows import DONE, ago, make
 
@@ -29,9 +29,7 @@ def test_the_status_is_a_table_or_json():
     assert line[1:6] == ["3", "0", "0", "2", "2"]
     assert any(line.startswith("Broker: answers") for line in lines)
     found = json.loads(run("status", "--json"))
-    [job] = [
-        m for m in found["models"] if (m["model"], m["using"]) == ("jobs.job", "default")
-    ]
+    [job] = [m for m in found["models"] if (m["model"], m["using"]) == ("jobs.job", "default")]
     assert (job["total"]["ready"], job["total"]["failed"]) == (3, 2)
     queued()
 

@@ -11,15 +11,9 @@ from celery import current_app
 from django.core.cache import caches
 from django_redis.pool import ConnectionFactory
 
-from simpletask2_celery import (
-    at_once,
-    health,
-    producers,
-    publisher,
-    redis_connection,
-    runtime_timeouts,
-    signals,
-)
+from simpletask2_celery import health
+from simpletask2_celery.publishing import broker, producers
+from simpletask2_celery.rows import announcing, at_once, redis_connection, timeouts
 from tests.proofs.faults.servers import Valkey
 from tests.support import networks
 from tests.support.fixtures import close_breakers
@@ -38,7 +32,7 @@ class OwnPool(redis.ConnectionPool):
 def sent(monkeypatch):
     """Start as a new process does, and return the messages that a broker takes."""
     messages = []
-    monkeypatch.setattr(signals, "published", messages.extend)
+    monkeypatch.setattr(announcing, "published", messages.extend)
     new_process(monkeypatch)
     yield messages
     new_process(monkeypatch)
@@ -53,7 +47,7 @@ def new_process(monkeypatch):
     monkeypatch.setattr(producers, "_idle", WeakKeyDictionary())
     monkeypatch.setattr(redis_connection, "_clients", {})
     monkeypatch.setattr(at_once, "_hung", {})
-    runtime_timeouts.forget()
+    timeouts.forget()
     close_breakers()
 
 
@@ -87,7 +81,7 @@ def use_cache(settings, monkeypatch):
 
 def timed_save(**fields):
     close_breakers()
-    runtime_timeouts.forget()
+    timeouts.forget()
     began = time.monotonic()
     row = ChannelJob.objects.create(**fields)
     seconds = time.monotonic() - began
@@ -111,9 +105,7 @@ def test_a_slow_resolver(sent, use_broker, use_cache, monkeypatch, settings, lis
 
 
 @pytest.mark.parametrize("lists", ["celery", "both"])
-def test_a_name_with_many_dead_addresses(
-    sent, use_broker, use_cache, monkeypatch, settings, lists
-):
+def test_a_name_with_many_dead_addresses(sent, use_broker, use_cache, monkeypatch, settings, lists):
     settings.DJANGO_SIMPLETASK2_PUBLISH_TO = lists
     with networks.dead_addresses(6) as addresses:
         networks.resolve_to(monkeypatch, addresses)
@@ -137,9 +129,7 @@ def test_a_silent_broker_and_a_silent_cache(sent, use_broker, use_cache, setting
 def test_a_cache_that_knows_no_timeout(sent, use_cache, settings, kind):
     with networks.silent() as port:
         if kind == "sentinel":
-            settings.DJANGO_REDIS_CONNECTION_FACTORY = (
-                "django_redis.pool.SentinelConnectionFactory"
-            )
+            settings.DJANGO_REDIS_CONNECTION_FACTORY = "django_redis.pool.SentinelConnectionFactory"
             use_cache(
                 "redis://mymaster/1",
                 CLIENT_CLASS="django_redis.client.SentinelClient",
@@ -215,9 +205,7 @@ def test_a_broker_that_has_fallen_silent_is_noticed(sent, use_broker, monkeypatc
         assert len(sent) == 1
 
 
-def test_a_kept_connection_to_a_server_that_is_no_primary_any_more(
-    sent, monkeypatch, tmp_path
-):
+def test_a_kept_connection_to_a_server_that_is_no_primary_any_more(sent, monkeypatch, tmp_path):
     """A failover behind a name: what is open goes on to the old one, which is read-only."""
     with contextlib.ExitStack() as stack:
         servers = []
@@ -277,7 +265,7 @@ def test_the_length_of_a_queue_is_known_under_a_prefix(sent, monkeypatch):
     monkeypatch.setitem(current_app.conf, "broker_transport_options", prefixed)
     for _ in range(3):
         timed_save(topic="mail")
-    assert publisher.messages_in_queue("mail") == 3
+    assert broker.messages_in_queue("mail") == 3
     with producers.lent(producers.connected(5)) as producer:
         producer.channel.client.flushdb()
-    assert publisher.messages_in_queue("mail") == 0
+    assert broker.messages_in_queue("mail") == 0

@@ -7,8 +7,10 @@ import pytest
 from celery import current_app
 from django.db import OperationalError, connections, transaction
 
-from simpletask2_celery import producers, publisher, state, tasks
+from simpletask2_celery import tasks
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.publishing import producers, to_celery
+from simpletask2_celery.rows import claiming
 from tests.support.fixtures import close_breakers, messages, queued, rebuild_router
 from tests.support.project.jobs.models import (
     ChannelJob,
@@ -190,7 +192,7 @@ def test_eager_mode_runs_the_row_in_save(using):
 
 
 def test_after_a_failure_nothing_is_tried_for_a_while(using, caplog):
-    publisher.celery_breaker.open()
+    to_celery.breaker.open()
     row = Job.objects.using(using).create()
     assert row.pk
     close_breakers()
@@ -307,14 +309,14 @@ def test_a_row_that_the_database_fails_does_not_stop_the_others(using, monkeypat
     objects = Job.objects.using(using)
     rows = [objects.create() for _ in range(3)]
     queued()
-    claim = state.claim
+    claim = claiming.claim
 
     def failing(model, database, pk, force=False):
         if pk == rows[0].pk:
             raise OperationalError("gone")
         return claim(model, database, pk, force)
 
-    monkeypatch.setattr(state, "claim", failing)
+    monkeypatch.setattr(claiming, "claim", failing)
     with pytest.raises(OperationalError):
         tasks.do_task(app_label="jobs", model="job", using=using, ids=[r.pk for r in rows])
     assert [row.status for row in objects.order_by("pk")] == [10, 30, 30]

@@ -5,7 +5,8 @@ from celery import current_app
 from django.db import transaction
 from kombu import Queue
 
-from simpletask2_celery import producers, publisher
+from simpletask2_celery.publishing import messages as row_messages
+from simpletask2_celery.publishing import producers, publisher, to_celery
 from tests.support.fixtures import broker, messages, queue_name, queued
 from tests.support.project.jobs.models import ChannelJob, Job
 
@@ -48,11 +49,9 @@ def test_the_rest_of_a_transaction_is_sent(refused, place, caplog):
     assert queue_name(refused) in record.getMessage()
 
 
-def test_others_are_published_at_once_and_it_is_not_asked_again_for_a_while(
-    refused, caplog
-):
+def test_others_are_published_at_once_and_it_is_not_asked_again_for_a_while(refused, caplog):
     of_channels(refused)
-    assert not publisher.celery_breaker.is_open() and publisher.has_failed()
+    assert not to_celery.breaker.is_open() and publisher.has_failed()
     for _ in range(3):
         Job.objects.create()
         of_channels(refused)
@@ -66,9 +65,7 @@ def test_a_reset_gets_behind_it(refused):
         queued(channel)
     ChannelJob.objects.update(auto_reset_time=None)
     assert ChannelJob.do_auto_reset() == 5
-    sent = {
-        channel: {kwargs["id"] for kwargs in queued(channel)} for channel in ("a", "mail")
-    }
+    sent = {channel: {kwargs["id"] for kwargs in queued(channel)} for channel in ("a", "mail")}
     assert (len(sent["a"]), len(sent["mail"])) == (2, 1)
 
 
@@ -83,10 +80,10 @@ def test_a_name_that_is_too_long_for_the_broker_stops_nobody():
         if connection.transport.driver_type == "redis":
             pytest.skip("a key of Redis is as long as it likes")
     of_channels("x" * 60, "a")  # with the run's own prefix still short enough
-    publisher.send_to_celery(
+    to_celery.send(
         [
-            publisher.message_of(ChannelJob(pk=1), "y" * 300),
-            publisher.message_of(ChannelJob(pk=2), "mail"),
+            row_messages.of_row(ChannelJob(pk=1), "y" * 300),
+            row_messages.of_row(ChannelJob(pk=2), "mail"),
         ],
         {},
     )
@@ -103,5 +100,5 @@ def test_a_broker_that_is_gone_is_asked_once_for_all_channels(monkeypatch, caplo
     monkeypatch.setattr(producers, "kept", lambda: None)
     monkeypatch.setattr(producers, "connected", refuse)
     of_channels("a", "mail", "routed")
-    assert publisher.celery_breaker.is_open()
+    assert to_celery.breaker.is_open()
     assert caplog.text.count("failed (") == 1

@@ -7,7 +7,8 @@ import pytest
 from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
-from simpletask2_celery import databases, executor
+from simpletask2_celery.rows import databases
+from simpletask2_celery.running import executor
 from simpletask2_celery.testing import published, run
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import Job

@@ -9,15 +9,10 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from django.utils import timezone
 
-from simpletask2_celery import (
-    auto_reset,
-    last_reset,
-    lost_runs,
-    project_cache,
-    publisher,
-    state,
-    tasks,
-)
+from simpletask2_celery import tasks
+from simpletask2_celery.publishing import broker, to_celery
+from simpletask2_celery.recovery import auto_reset, hints, last_reset, lost_runs
+from simpletask2_celery.rows import querysets, resetting, states
 from tests.support.clock import clock
 from tests.support.fixtures import close_breakers, queued
 from tests.support.flood import assert_resets_do_not_flood, in_queue
@@ -68,8 +63,8 @@ def test_a_row_of_a_child_model_is_published_as_the_child(using):
 def test_a_row_that_finishes_while_it_is_looked_at_is_left_alone(using):
     row = Job.objects.using(using).create()
     at(using, row, -1, status=20, start_time=timezone.now())
-    pages = state.reset_pages(
-        FinishedAfterTheLoad(Job, using=using), state.stale(timezone.now())
+    pages = resetting.reset_pages(
+        FinishedAfterTheLoad(Job, using=using), states.stale(timezone.now())
     )
     assert [changed for changed, _ in pages] == [0]
     row.refresh_from_db()
@@ -89,7 +84,7 @@ class FinishedAfterTheLoad(Job.objects._queryset_class):
 def test_many_rows_go_in_pages(using, monkeypatch, django_assert_max_num_queries):
     from django.db import connections
 
-    monkeypatch.setattr(state, "PAGE", 10)
+    monkeypatch.setattr(querysets, "PAGE", 10)
     Job.objects.using(using).bulk_create([Job() for _ in range(95)])
     with django_assert_max_num_queries(60, connection=connections[using]):
         assert Job.do_auto_reset() == 95
@@ -112,13 +107,11 @@ def test_a_page_of_composite_keys_is_not_too_long_for_sqlite(using):
         ("default", "both"),
     ],
 )
-def test_rows_that_wait_in_a_long_queue_do_not_flood_it(
-    using, settings, monkeypatch, target
-):
+def test_rows_that_wait_in_a_long_queue_do_not_flood_it(using, settings, monkeypatch, target):
     """With no worker; in ten pages. The proofs do it with ten thousand rows."""
     settings.DJANGO_SIMPLETASK2_PUBLISH_TO = target
     monkeypatch.setattr(Job, "task_wait_timeout", 1)
-    monkeypatch.setattr(state, "PAGE", 100)
+    monkeypatch.setattr(querysets, "PAGE", 100)
     assert_resets_do_not_flood(using, 1_000, target)
 
 
@@ -136,7 +129,7 @@ def test_rows_whose_messages_are_lost_are_published_however_many(using):
 
 
 def test_a_queue_that_is_empty_can_be_asked_again_and_again():
-    counts = [publisher.messages_in_queue("default") for _ in range(3)]
+    counts = [broker.messages_in_queue("default") for _ in range(3)]
     assert counts == [0, 0, 0]
     current_app.send_task("nothing", queue=current_app.conf.task_default_queue)
     in_queue(1)
@@ -155,7 +148,7 @@ def test_while_the_broker_fails_rows_stay_due(using):
     running = Job.objects.using(using).create()
     at(using, running, -1, status=20, start_time=timezone.now())
     queued()
-    publisher.celery_breaker.open()
+    to_celery.breaker.open()
     assert Job.do_auto_reset() == 1  # the one that ran: no broker keeps its reset back
     close_breakers()
     assert Job.do_auto_reset() == 1
@@ -230,7 +223,7 @@ def test_a_row_that_goes_on_is_not_given_up(using, settings, change):
 
 def test_without_a_cache_no_row_is_given_up(using, settings, monkeypatch):
     settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = 2
-    monkeypatch.setattr(project_cache, "_ask", lambda *_: 1 / 0)
+    monkeypatch.setattr(hints, "_ask", lambda *_: 1 / 0)
     row = Job.objects.using(using).create()
     for _ in range(3):
         overdue(using, row)

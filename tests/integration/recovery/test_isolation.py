@@ -7,7 +7,8 @@ import pytest
 from django.db import connections
 from django.db.models.signals import post_init
 
-from simpletask2_celery import auto_reset, last_reset, project_cache, runtime_timeouts
+from simpletask2_celery.recovery import auto_reset, hints, last_reset
+from simpletask2_celery.rows import timeouts
 from tests.support.fixtures import queued
 from tests.support.fixtures import redis as redis_of_the_lists
 from tests.support.http_api import KEY, send
@@ -41,9 +42,7 @@ def stale(using, *topics):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_row_whose_method_raises_keeps_no_other_from_its_reset(
-    using, bad_row, method, caplog
-):
+def test_a_row_whose_method_raises_keeps_no_other_from_its_reset(using, bad_row, method, caplog):
     rows = stale(using, "a", "bad", "a")
     bad_row(method)
     auto_reset.run()
@@ -124,12 +123,11 @@ def test_memory_of_a_reset_does_not_grow_with_the_payload(using):
 @pytest.mark.parametrize("text", ["1" + "0" * 15, "9" * 5000, "-1", "0", "x", "1.5"])
 def test_a_silly_timeout_in_redis_is_said_and_ignored(using, text, caplog):
     keys = [
-        f"django-simpletask2:{name}:default"
-        for name in ("task-wait-timeout", "do-task-timeout")
+        f"django-simpletask2:{name}:default" for name in ("task-wait-timeout", "do-task-timeout")
     ]
     for key in keys:
         redis_of_the_lists().set(key, text)
-    runtime_timeouts.forget()
+    timeouts.forget()
     try:
         row = Job.objects.using(using).create()
         row.do_task()
@@ -137,15 +135,13 @@ def test_a_silly_timeout_in_redis_is_said_and_ignored(using, text, caplog):
         assert Job.do_auto_reset() == 1
     finally:
         redis_of_the_lists().delete(*keys)
-        runtime_timeouts.forget()
+        timeouts.forget()
     assert "must hold a number of seconds" in caplog.text
     row.refresh_from_db()
     assert row.status != DONE
 
 
-@pytest.mark.parametrize(
-    "noted", [{"a": 1}, "x", [], True, float("inf"), 1e300, -1e300, None]
-)
+@pytest.mark.parametrize("noted", [{"a": 1}, "x", [], True, float("inf"), 1e300, -1e300, None])
 def test_a_strange_note_of_the_last_reset_is_no_note(noted):
-    project_cache.put("last-reset", noted, 60)
+    hints.put("last-reset", noted, 60)
     assert last_reset.age() is None

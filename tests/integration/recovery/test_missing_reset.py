@@ -4,12 +4,7 @@ import pytest
 from celery import current_app
 from django.core.management import call_command
 
-from simpletask2_celery import (
-    auto_reset,
-    last_reset,
-    missing_reset,
-    project_cache,
-)
+from simpletask2_celery.recovery import auto_reset, hints, last_reset, overdue
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import Job
 
@@ -20,7 +15,7 @@ pytestmark = BOTH
 
 
 def test_a_reset_needs_no_cache(monkeypatch, settings):
-    monkeypatch.setattr(project_cache, "_ask", lambda *_: 1 / 0)
+    monkeypatch.setattr(hints, "_ask", lambda *_: 1 / 0)
     Job.objects.bulk_create([Job()])
     assert auto_reset.run()["jobs.job"] == 1
     assert last_reset.age() is None and last_reset.ask(1)
@@ -29,7 +24,7 @@ def test_a_reset_needs_no_cache(monkeypatch, settings):
 def test_of_many_workers_one_runs_it(monkeypatch):
     ran = []
     monkeypatch.setattr(auto_reset, "run", lambda: ran.append(1))
-    watches = [missing_reset.Watch() for _ in range(3)]
+    watches = [overdue.Watch() for _ in range(3)]
     for watch in watches:
         watch._since -= 60
         watch._look()
@@ -42,8 +37,8 @@ def test_where_resets_are_not_wanted_nobody_watches(settings):
     class Sender:
         app = current_app._get_current_object()
 
-    missing_reset._start(Sender)
-    assert missing_reset._watches == []
+    overdue._start(Sender)
+    assert overdue._watches == []
 
 
 def test_the_command_for_cron(capsys):

@@ -7,8 +7,8 @@ import warnings
 
 import pytest
 
-from simpletask2_celery import no_fork
-from simpletask2_celery.no_fork import NoFork
+from simpletask2_celery.rows import no_fork
+from simpletask2_celery.rows.no_fork import NoFork
 from tests.support.clock import clock
 
 

@@ -7,7 +7,9 @@ import sys
 import pytest
 from django.utils import timezone
 
-from simpletask2_celery import claims, recovery, state
+from simpletask2_celery.recovery import board as claims
+from simpletask2_celery.recovery import keeper
+from simpletask2_celery.rows import claiming
 from tests.support.fixtures import queued, wait_until
 from tests.support.project.jobs.models import Job, PairJob
 
@@ -39,8 +41,8 @@ def note_of(row, board):
 def test_a_claim_is_noted_for_as_long_as_it_lasts(using, board):
     for new in (Job(), PairJob(tenant=1, number=2)):
         new.save(using=using)
-        row = state.claim(type(new), using, new.pk)
-        with claims.held(row, "task"):
+        row = claiming.claim(type(new), using, new.pk)
+        with claims.noted(row, "task"):
             note = note_of(row, board)
             assert note["task_id"] == "task"
             assert not board.is_abandoned(0, note)
@@ -49,9 +51,9 @@ def test_a_claim_is_noted_for_as_long_as_it_lasts(using, board):
 
 def test_runs_at_once_have_slots_of_their_own_and_long_names_none(using, board):
     rows = [Job.objects.using(using).create() for _ in range(3)]
-    rows = [state.claim(Job, using, row.pk) for row in rows]
-    with claims.held(rows[0], "a"), claims.held(rows[1], "b"):
-        with claims.held(rows[2], "c" * 5000):
+    rows = [claiming.claim(Job, using, row.pk) for row in rows]
+    with claims.noted(rows[0], "a"), claims.noted(rows[1], "b"):
+        with claims.noted(rows[2], "c" * 5000):
             assert {note["task_id"] for _, note in board.notes()} == {"a", "b"}
     assert list(board.notes()) == []
 
@@ -59,7 +61,7 @@ def test_runs_at_once_have_slots_of_their_own_and_long_names_none(using, board):
 PROCESS = """
 import os, sys, time
 from pathlib import Path
-from simpletask2_celery import claims
+from simpletask2_celery.recovery import board as claims
 board = claims.Board(Path(sys.argv[1]))
 assert board.lock(7)
 note = dict.fromkeys(claims._PARTS)
@@ -88,8 +90,8 @@ def test_only_death_proves_that_a_note_is_abandoned(board):
 @pytest.mark.parametrize("change", ["reset", "claimed again", "done", "deleted"])
 def test_a_note_of_a_row_that_went_on_changes_nothing(using, board, change, settings):
     row = Job.objects.using(using).create()
-    claimed = state.claim(Job, using, row.pk)
-    with claims.held(claimed, "task"):
+    claimed = claiming.claim(Job, using, row.pk)
+    with claims.noted(claimed, "task"):
         note = {**note_of(claimed, board), "timed_out": False}
     row.refresh_from_db()
     if change == "deleted":
@@ -99,24 +101,24 @@ def test_a_note_of_a_row_that_went_on_changes_nothing(using, board, change, sett
     else:
         row.reset()
         if change == "claimed again":
-            state.claim(Job, using, row.pk)
+            claiming.claim(Job, using, row.pk)
     queued()
     before = list(Job.objects.using(using).values())
     for timed_out, most in ((False, 5), (True, 5), (False, 1)):
         settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = most
-        recovery.release({**note, "timed_out": timed_out})
+        keeper.release({**note, "timed_out": timed_out})
     assert list(Job.objects.using(using).values()) == before
     assert queued() == []
 
 
 def test_a_lost_run_is_released_once(using, board):
     row = Job.objects.using(using).create()
-    claimed = state.claim(Job, using, row.pk)
+    claimed = claiming.claim(Job, using, row.pk)
     queued()
-    with claims.held(claimed, "task"):
+    with claims.noted(claimed, "task"):
         note = {**note_of(claimed, board), "timed_out": False}
-    recovery.release(note)
-    recovery.release(note)
+    keeper.release(note)
+    keeper.release(note)
     [message] = queued()
     assert message["id"] == row.pk
     row.refresh_from_db()

@@ -11,7 +11,7 @@ from django.db import connections
 from django.utils import timezone
 from freezegun import freeze_time
 
-from simpletask2_celery import clock, state
+from simpletask2_celery.rows import claiming, clock
 from simpletask2_celery.testing import run
 from tests.support.project.jobs.models import Job
 
@@ -36,7 +36,7 @@ def test_a_wrong_clock_counts_no_lease_as_over_and_gives_none_for_minutes(
 ):
     row = Job.objects.using(using).create()
     true_now = timezone.now
-    state.claim(Job, using, row.pk)
+    claiming.claim(Job, using, row.pk)
     clock.forget()
     monkeypatch.setattr(timezone, "now", lambda: true_now() + wrong)
     assert abs(clock.now(using) - true_now()) < SECOND
@@ -44,7 +44,7 @@ def test_a_wrong_clock_counts_no_lease_as_over_and_gives_none_for_minutes(
     row.refresh_from_db()
     assert row.status == row.DOING
     other = Job.objects.using(using).create()
-    state.claim(Job, using, other.pk)
+    claiming.claim(Job, using, other.pk)
     other.refresh_from_db()
     assert abs(other.auto_reset_time - true_now()) < datetime.timedelta(seconds=310)
 
@@ -55,9 +55,7 @@ def test_a_clock_that_agrees_is_left_alone(using, django_assert_num_queries, in_
         assert abs(clock.now(using) - timezone.now()) < datetime.timedelta(seconds=0.1)
 
 
-def test_a_clock_that_was_set_meanwhile_is_compared_again(
-    using, monkeypatch, in_production
-):
+def test_a_clock_that_was_set_meanwhile_is_compared_again(using, monkeypatch, in_production):
     true_now, true_time = timezone.now, time.time
     for wrong in (TEN_MINUTES, -TEN_MINUTES, datetime.timedelta(0)):
         monkeypatch.setattr(timezone, "now", lambda wrong=wrong: true_now() + wrong)
@@ -105,9 +103,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("2026-10-25 03:00", "2026-10-25 03:05"),
     ],
 )
-def test_a_lease_without_zone_is_not_over_early_when_the_clocks_change(
-    settings, moment, ends
-):
+def test_a_lease_without_zone_is_not_over_early_when_the_clocks_change(settings, moment, ends):
     settings.USE_TZ, settings.TIME_ZONE = False, "Europe/Berlin"
     parse = datetime.datetime.fromisoformat
     assert clock.after(parse(moment), 300) == parse(ends)

@@ -7,7 +7,8 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from simpletask2_celery import health, state
+from simpletask2_celery import health
+from simpletask2_celery.rows import querysets, resetting, states
 from tests.support.project.jobs.models import Job
 
 
@@ -31,8 +32,8 @@ def plans(using):
     with connections[using].cursor() as cursor:
         cursor.execute("ANALYZE" if connections[using].vendor != "mysql" else "SELECT 1")
         cursor.fetchall() if cursor.description else None
-    stale = objects.filter(state.stale(timezone.now())).order_by("pk")[: state.PAGE]
-    return stale.explain(), objects.filter(status=state.READY).explain()
+    stale = objects.filter(states.stale(timezone.now())).order_by("pk")[: querysets.PAGE]
+    return stale.explain(), objects.filter(status=states.READY).explain()
 
 
 def test_the_database_uses_it(using, indexed):
@@ -66,8 +67,8 @@ def test_a_reset_updates_its_page_and_reads_no_table(using):
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     with CaptureQueriesContext(connection) as captured:
-        pages = state.reset_stale(Job, using, list)
-        assert next(pages)[0] == state.PAGE
+        pages = resetting.reset_stale(Job, using, list)
+        assert next(pages)[0] == querysets.PAGE
     [update] = [q["sql"] for q in captured if q["sql"].startswith("UPDATE")]
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN " + update)

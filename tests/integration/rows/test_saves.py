@@ -10,8 +10,9 @@ from django.template import Context, Template
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from simpletask2_celery import executor, signals
+from simpletask2_celery import signals
 from simpletask2_celery.exceptions import ClaimLost, DjangoSimpleTask2Error
+from simpletask2_celery.running import executor
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import ChildJob, EveryJob, Job, PairJob
 from tests.support.rows import DOING, DONE, READY
@@ -316,9 +317,7 @@ def test_a_receiver_of_the_end_may_save_and_reset_the_row(using):
 
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("refreshes", [False, True])
-def test_what_a_block_has_rolled_back_is_written_at_the_end(
-    using, handler, again, refreshes
-):
+def test_what_a_block_has_rolled_back_is_written_at_the_end(using, handler, again, refreshes):
     def told(row, payload):
         with pytest.raises(ZeroDivisionError), transaction.atomic(using):
             row.other = 5
@@ -379,7 +378,7 @@ class Odd:
 
 
 def test_values_that_cannot_be_compared_count_as_changed():
-    from simpletask2_celery.fence import is_same
+    from simpletask2_celery.rows.fence import is_same
 
     assert not is_same(Odd(), Odd()) and not is_same([Odd()], [Odd()])
     assert not is_same(float("nan"), float("nan"))

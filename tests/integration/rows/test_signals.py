@@ -14,19 +14,15 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from simpletask2_celery import (
-    actions,
-    claims,
-    executor,
-    legacy_channels,
-    publisher,
-    recovery,
-    redis_lists,
-    signals,
-    state,
-    tasks,
-)
+from simpletask2_celery import signals, tasks
+from simpletask2_celery.admin import actions
 from simpletask2_celery.exceptions import ClaimLost, DjangoSimpleTask2Error
+from simpletask2_celery.legacy import mover
+from simpletask2_celery.publishing import to_celery, to_lists
+from simpletask2_celery.recovery import board as claims
+from simpletask2_celery.recovery import keeper
+from simpletask2_celery.rows import announcing, claiming, resetting, states
+from simpletask2_celery.running import executor
 from tests.support.fixtures import message_of, queued, redis
 from tests.support.project.jobs.models import (
     AsyncJob,
@@ -53,8 +49,7 @@ ABOUT = {"signal", "sender", "task_info", "pk", "using", "channel"}
 ARGUMENTS = {
     "task_published": ABOUT,
     "task_started": ABOUT | {"row"},
-    "step_finished": ABOUT
-    | {"row", "step", "seconds", "request_seconds", "success", "error"},
+    "step_finished": ABOUT | {"row", "step", "seconds", "request_seconds", "success", "error"},
     "task_finished": ABOUT | {"row", "success", "error", "seconds"},
     "task_reset": ABOUT | {"row", "reason"},
 }
@@ -299,7 +294,7 @@ def test_keys_of_every_kind_are_told_as_they_are(using, heard):
 
 
 def test_what_no_broker_took_is_not_told_as_published(using, heard):
-    publisher.celery_breaker.open()
+    to_celery.breaker.open()
     Job.objects.using(using).create()
     assert heard == []
 
@@ -317,9 +312,9 @@ def test_what_a_real_broker_refused_is_not_told_as_published(child):
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_goes_to_both_is_told_once(settings, heard, fails):
     settings.DJANGO_SIMPLETASK2_PUBLISH_TO = "both"
-    for name in ("celery", "lists"):
+    for name, breaker in {"celery": to_celery.breaker, "lists": to_lists.breaker}.items():
         if fails in (name, "both"):
-            getattr(publisher, f"{name}_breaker").open()
+            breaker.open()
     Job.objects.create()
     assert len(heard) == (fails != "both")
 
@@ -336,8 +331,8 @@ def test_what_is_pushed_to_the_old_lists_is_told(settings, heard):
 def test_what_is_moved_from_the_old_lists_is_told(heard):
     Job.objects.bulk_create([Job()])
     row = Job.objects.get()
-    redis().rpush(redis_lists.list_of("default"), row.get_task_info())
-    assert legacy_channels.move("default") == 1
+    redis().rpush(to_lists.list_of("default"), row.get_task_info())
+    assert mover.move("default") == 1
     assert [one["task_info"] for one in heard.of("task_published")] == [row.get_task_info()]
 
 
@@ -347,7 +342,7 @@ def test_what_is_moved_from_the_old_lists_is_told(heard):
 def test_a_reset_tells_why(using, heard):
     late, lost, fine = (Job.objects.using(using).create() for _ in range(3))
     queued()
-    state.claim(Job, using, late.pk)
+    claiming.claim(Job, using, late.pk)
     overdue(late)
     overdue(lost)
     heard.clear()
@@ -367,18 +362,18 @@ def test_a_reset_tells_why(using, heard):
 
 def test_a_released_run_is_told_once(using, heard, tmp_path):
     row = Job.objects.using(using).create()
-    claimed = state.claim(Job, using, row.pk)
+    claimed = claiming.claim(Job, using, row.pk)
     board = claims.Board(tmp_path / "board")
     claims.post_on(board)
     try:
-        with claims.held(claimed, "task"):
+        with claims.noted(claimed, "task"):
             [(_, note)] = board.notes()
     finally:
         claims.post_on(None)
         board.close()
     heard.clear()
-    recovery.release({**note, "timed_out": False})
-    recovery.release({**note, "timed_out": False})
+    keeper.release({**note, "timed_out": False})
+    keeper.release({**note, "timed_out": False})
     assert heard.names() == ["task_reset", "task_published"]
     assert heard.of("task_reset")[0]["reason"] == "run_lost"
 
@@ -399,7 +394,7 @@ def test_a_row_that_finished_meanwhile_is_not_told_as_reset(using, heard):
         overdue(row, status=Job.DOING, start_time=timezone.now())
     heard.clear()
     query = FirstIsDoneAfterTheLoad(Job, using=using)
-    pages = state.reset_pages(query, state.stale(timezone.now()))
+    pages = resetting.reset_pages(query, states.stale(timezone.now()))
     assert [changed for changed, _ in pages] == [2]
     assert [one["pk"] for one in heard.of("task_finished")] == [rows[0].pk]
     assert [one["pk"] for one in heard.of("task_reset")] == [row.pk for row in rows[1:]]
@@ -408,7 +403,7 @@ def test_a_row_that_finished_meanwhile_is_not_told_as_reset(using, heard):
 def test_a_row_that_is_given_up_is_told_as_failed(using, heard, settings):
     settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = 1
     row = Job.objects.using(using).create()
-    state.claim(Job, using, row.pk)
+    claiming.claim(Job, using, row.pk)
     overdue(row)
     heard.clear()
     tasks.do_auto_reset()
@@ -431,9 +426,7 @@ def test_start_and_done_by_hand_are_told_where_they_are_saved(using, heard):
     assert end["success"] is True and end["error"] is None and end["seconds"] >= 0
 
 
-def test_a_handler_that_marks_its_own_row_changes_nothing_and_tells_nothing(
-    using, heard, handler
-):
+def test_a_handler_that_marks_its_own_row_changes_nothing_and_tells_nothing(using, heard, handler):
     def told(row, payload):
         heard.clear()
         row.done(), row.reset(), row.start()
@@ -497,9 +490,7 @@ def test_a_receiver_hears_of_the_model_it_asked_for(using, connect):
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_receiver_that_fails_is_logged_and_harms_nobody(
-    using, heard, connect, caplog, name
-):
+def test_a_receiver_that_fails_is_logged_and_harms_nobody(using, heard, connect, caplog, name):
     def fails(**kwargs):
         raise ValueError("of a receiver")
 
@@ -592,7 +583,7 @@ def calls_of_signals(act):
 
     def count(frame, event, arg):
         code = frame.f_code
-        if event == "call" and code.co_filename == signals.__file__:
+        if event == "call" and code.co_filename == announcing.__file__:
             counts[code.co_name] = counts.get(code.co_name, 0) + 1
 
     sys.setprofile(count)
@@ -609,7 +600,7 @@ def test_what_nobody_listens_for_is_not_built(using):
     rows = list(Job.objects.using(using).all())
     counts = calls_of_signals(lambda: Job.publish_many(rows))
     assert counts == {"published": 1}
-    assert not {"_tell", "_tell_of"} & set(calls_of_signals(lambda: run(row)))
+    assert not {"_send", "_announce"} & set(calls_of_signals(lambda: run(row)))
 
 
 def test_a_receiver_of_another_model_costs_nothing(using, connect):
@@ -620,7 +611,7 @@ def test_a_receiver_of_another_model_costs_nothing(using, connect):
         connect(signal, hear, sender=Steps)
     row = Job.objects.using(using).create()
     counts = calls_of_signals(lambda: (row.publish(), run(row), row.reset()))
-    assert not {"_tell", "_tell_of"} & set(counts)
+    assert not {"_send", "_announce"} & set(counts)
 
 
 # -- the log -----------------------------------------------------------------------------
@@ -671,14 +662,14 @@ def test_records_about_rows_carry_name_and_code(using, caplog, settings):
     assert (record.task_info, record.code) == (row.get_task_info(), 2910015)
     row.refresh_from_db()
     row.publish()
-    [record] = lines_of(caplog, "simpletask2_celery.publisher")
+    [record] = lines_of(caplog, "simpletask2_celery.publishing.publisher")
     assert record.task_info == row.get_task_info()
     settings.DJANGO_SIMPLETASK2_MAX_LOST_RUNS = 1
     row.reset()
-    state.claim(Job, using, row.pk)
+    claiming.claim(Job, using, row.pk)
     overdue(row)
     tasks.do_auto_reset()
-    [record] = lines_of(caplog, "simpletask2_celery.lost_runs")
+    [record] = lines_of(caplog, "simpletask2_celery.recovery.lost_runs")
     assert (record.task_info, record.code) == (row.get_task_info(), 2910009)
     assert record.step == 1
 
@@ -690,7 +681,7 @@ def test_records_of_the_http_api_carry_what_was_sent(caplog):
     url = reverse("django_simpletask2.do_task")
     for sent in (body, {**body, "aclkey": "another"}):
         Client().post(url, json.dumps(sent), content_type="application/json")
-    first, second = lines_of(caplog, "simpletask2_celery.views")
+    first, second = lines_of(caplog, "simpletask2_celery.legacy.views")
     assert (first.code, first.step) == (2910005, 1) and "\n" not in first.task_info
     assert second.code == 2910003
     assert "another" not in str(vars(second)) and "the key" not in str(vars(first))

@@ -11,8 +11,10 @@ from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown
 from django.db.models.signals import post_init
 from django.utils import timezone, translation
 
-from simpletask2_celery import exceptions, executor, signals, state, tasks
+from simpletask2_celery import exceptions, signals, tasks
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.rows import claiming
+from simpletask2_celery.running import executor
 from tests.support.project.jobs.handlers import ODD
 from tests.support.project.jobs.models import ChannelJob, Job
 from tests.support.rows import DOING, DONE, READY
@@ -40,9 +42,7 @@ def test_what_a_handler_raises_fails_its_row_once(using, handler, name):
 
 
 def test_an_error_that_cannot_say_its_text_is_named_by_its_class(using, handler):
-    row = Job.objects.using(using).create(
-        what=handler(lambda row, payload: ODD["speechless"]())
-    )
+    row = Job.objects.using(using).create(what=handler(lambda row, payload: ODD["speechless"]()))
     with pytest.raises(DjangoSimpleTask2Error, match=r"message: Speechless\."):
         run(row)
 
@@ -170,9 +170,7 @@ def test_a_row_that_cannot_be_loaded_ends_with_the_cause(using):
     assert (row.status, row.success, row.auto_reset_time) == (DONE, False, None)
 
 
-@pytest.mark.parametrize(
-    "method", ["get_do_task_timeout", "get_task_info", "get_channel_name"]
-)
+@pytest.mark.parametrize("method", ["get_do_task_timeout", "get_task_info", "get_channel_name"])
 def test_a_method_of_the_rows_own_that_raises_ends_the_row(using, monkeypatch, method):
     row = ChannelJob.objects.using(using).create()
 
@@ -193,7 +191,7 @@ def test_a_time_limit_in_the_claim_ends_the_row(using, monkeypatch):
     def too_late(*args):
         raise SoftTimeLimitExceeded
 
-    monkeypatch.setattr(state, "_correct_lease", too_late)
+    monkeypatch.setattr(claiming, "_correct_lease", too_late)
     with pytest.raises(DjangoSimpleTask2Error):
         run(row)
     row.refresh_from_db()
@@ -263,7 +261,7 @@ def test_retries_of_a_projects_base_task_are_not_ours():
 
 
 def test_a_test_may_end_a_run_and_reset_its_row(using, handler):
-    from simpletask2_celery.interruptions import Interruption
+    from simpletask2_celery.rows.interruptions import Interruption
 
     def told(row, payload):
         raise Interruption

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from simpletask2_celery import executor, proxy
+from simpletask2_celery.running import executor
+from simpletask2_celery.running.proxy import fetching
 from tests.support.project.jobs.models import Steps
 
 
@@ -41,12 +42,12 @@ def site():
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-        proxy._session().close()
-        proxy._sessions.clear()
+        fetching._session().close()
+        fetching._sessions.clear()
 
 
 def get(url, **more):
-    return proxy.fetch("jobs.steps:1", {"method": "GET", "url": url, **more})
+    return fetching.fetch("jobs.steps:1", {"method": "GET", "url": url, **more})
 
 
 def test_the_next_step_gets_the_body_the_status_and_the_headers(site):

@@ -10,8 +10,9 @@ from urllib.parse import quote
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from simpletask2_celery import executor, proxy
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.running import executor
+from simpletask2_celery.running.proxy import fetching
 from tests.support.clock import clock
 from tests.support.project.jobs.models import Steps
 
@@ -42,7 +43,7 @@ def silent_about_it(caplog, answer):
 def test_nor_one_that_a_redirect_brings(caplog, site, to):
     caplog.set_level(logging.DEBUG)
     site_url = f"http://127.0.0.1:{site.server_port}/"
-    answer = proxy.fetch(
+    answer = fetching.fetch(
         "jobs.steps:1", {"method": "GET", "url": site_url, "params": {"to": to}}
     )
     assert len(site.seen) == 1
@@ -52,7 +53,7 @@ def test_nor_one_that_a_redirect_brings(caplog, site, to):
 def test_nor_do_the_log_lines_of_urllib3_about_what_went_well(caplog, site):
     caplog.set_level(logging.DEBUG)
     url = f"http://127.0.0.1:{site.server_port}/page?token={QUOTED}"
-    assert proxy.fetch("jobs.steps:1", {"method": "GET", "url": url})["proxied_content"]
+    assert fetching.fetch("jobs.steps:1", {"method": "GET", "url": url})["proxied_content"]
     assert "urllib3.connectionpool" in caplog.text
     assert not [form for form in FORMS if form in caplog.text]
 
@@ -69,7 +70,7 @@ def test_nor_about_headers_that_it_cannot_parse(caplog):
         thread = threading.Thread(target=answer)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/page?token={QUOTED}"
-        proxy.fetch("jobs.steps:1", {"method": "GET", "url": url})
+        fetching.fetch("jobs.steps:1", {"method": "GET", "url": url})
         thread.join()
     assert "Failed to parse headers" in caplog.text
     assert not [form for form in FORMS if form in caplog.text]
@@ -85,7 +86,7 @@ def test_the_log_lines_of_others_stay_as_they_are(caplog, site):
 
 def test_a_server_without_tls_is_told_from_a_bad_certificate(site):
     url = f"https://127.0.0.1:{site.server_port}/"
-    answer = proxy.fetch("jobs.steps:1", {"method": "GET", "url": url})
+    answer = fetching.fetch("jobs.steps:1", {"method": "GET", "url": url})
     assert "failed: SSLError: " in answer["proxied_error"]
 
 
@@ -106,24 +107,20 @@ def soft_limit():
 
 
 @pytest.mark.parametrize("policy", [False, True])
-def test_a_soft_time_limit_ends_the_request(
-    silent, soft_limit, settings, policy, monkeypatch
-):
-    from simpletask2_celery import proxy_policy
+def test_a_soft_time_limit_ends_the_request(silent, soft_limit, settings, policy, monkeypatch):
+    from simpletask2_celery.running.proxy import policy as proxy_policy
 
     settings.DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = policy
     monkeypatch.setattr(proxy_policy, "is_public", lambda address: True)
     began = clock()
     soft_limit()
     with pytest.raises(SoftTimeLimitExceeded):
-        proxy.fetch("jobs.steps:1", {"method": "GET", "url": f"http://127.0.0.1:{silent}/"})
+        fetching.fetch("jobs.steps:1", {"method": "GET", "url": f"http://127.0.0.1:{silent}/"})
     assert clock() - began < 5
 
 
 def test_a_run_whose_limit_ends_in_the_request_fails(using, silent, soft_limit):
-    row = Steps.objects.using(using).create(
-        what="proxied", url=f"http://127.0.0.1:{silent}/"
-    )
+    row = Steps.objects.using(using).create(what="proxied", url=f"http://127.0.0.1:{silent}/")
     soft_limit()
     with pytest.raises(DjangoSimpleTask2Error, match="2910009.*SoftTimeLimitExceeded"):
         executor.run(Steps, using, row.pk)

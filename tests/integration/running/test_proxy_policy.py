@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from simpletask2_celery import proxy, proxy_policy
+from simpletask2_celery.running.proxy import fetching, policy
 from tests.support.sites import CERTIFICATE, Network, serving
 
 PUBLIC, OTHER = "93.184.216.34", "93.184.216.35"
@@ -22,7 +22,7 @@ def private_refused(settings):
 
 
 def get(url, **more):
-    return proxy.fetch("jobs.steps:1", {"method": "GET", "url": url, **more})
+    return fetching.fetch("jobs.steps:1", {"method": "GET", "url": url, **more})
 
 
 def reached(answer):
@@ -59,9 +59,7 @@ def reached(answer):
         "127。0。0。1",
     ],
 )
-def test_this_machine_is_not_connected_to_however_it_is_spelled(
-    site, private_refused, host
-):
+def test_this_machine_is_not_connected_to_however_it_is_spelled(site, private_refused, host):
     url = f"http://{host}:{site.server_port}/"
     for _ in range(2):
         assert get(url)["proxied_error"]
@@ -81,15 +79,13 @@ def test_a_name_that_is_rebound_gains_nothing(site, network, private_refused):
     url = f"http://rebound.example:{site.server_port}/"
     assert reached(get(url))
     assert (network.asked, network.reached) == (["rebound.example"], [PUBLIC])
-    for session in proxy._sessions.values():
+    for session in fetching._sessions.values():
         session.close()  # the next request connects anew, and the name is rebound
     assert "no public address" in get(url)["proxied_error"]
     assert network.reached == [PUBLIC] and site.connections == 1
 
 
-def test_a_name_with_a_private_address_among_others_is_refused(
-    site, network, private_refused
-):
+def test_a_name_with_a_private_address_among_others_is_refused(site, network, private_refused):
     network.names["mixed.example"] = [PUBLIC, "10.0.0.1"]
     answer = get(f"http://mixed.example:{site.server_port}/")
     assert "no public address" in answer["proxied_error"]
@@ -118,7 +114,7 @@ def test_an_address_that_does_not_answer_in_time(network, monkeypatch, private_r
     def slow(*_, **__):
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(proxy_policy, "create_connection", slow)
+    monkeypatch.setattr(policy, "create_connection", slow)
     assert "failed: ConnectTimeout" in get("http://slow.example/")["proxied_error"]
 
 
@@ -126,9 +122,7 @@ def test_an_address_that_does_not_answer_in_time(network, monkeypatch, private_r
     "to",
     ["http://127.0.0.1:{port}/", "http://localhost:{port}/", "//2130706433:{port}/"],
 )
-def test_a_redirect_to_a_private_address_is_not_followed(
-    site, network, private_refused, to
-):
+def test_a_redirect_to_a_private_address_is_not_followed(site, network, private_refused, to):
     network.names["site.example"] = [PUBLIC]
     to = to.format(port=site.server_port)
     answer = get(f"http://site.example:{site.server_port}/?to={to}")

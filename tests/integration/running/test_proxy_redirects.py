@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from simpletask2_celery import proxy, proxy_policy
+from simpletask2_celery.running.proxy import fetching, policy
 
 MEGABYTE = b"x" * 1_000_000
 
@@ -62,13 +62,13 @@ def sites():
     for server in made:
         server.shutdown()
         server.server_close()
-    for session in proxy._sessions.values():
+    for session in fetching._sessions.values():
         session.close()
-    proxy._sessions.clear()
+    fetching._sessions.clear()
 
 
 def ask(url, method="GET", **more):
-    return proxy.fetch("jobs.steps:1", {"method": method, "url": url, **more})
+    return fetching.fetch("jobs.steps:1", {"method": method, "url": url, **more})
 
 
 def text_of(answer):
@@ -138,4 +138,4 @@ def test_a_scheme_that_is_not_allowed_is_refused_through_a_proxy_server_too(sett
 
 @pytest.mark.parametrize("address", ["3fff::1", "3fff:fff::1", "192.88.99.1"])
 def test_addresses_of_documents_and_dead_relays_are_not_public(address):
-    assert not proxy_policy.is_public(address)
+    assert not policy.is_public(address)

@@ -6,9 +6,11 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from simpletask2_celery import clock, executor, state, tasks
+from simpletask2_celery import tasks
 from simpletask2_celery.exceptions import ClaimLost, DjangoSimpleTask2Error
 from simpletask2_celery.models import SimpleTask
+from simpletask2_celery.rows import claiming, clock
+from simpletask2_celery.running import executor
 from tests.support.fixtures import message_of
 from tests.support.project.jobs import handlers
 from tests.support.project.jobs.models import (
@@ -239,7 +241,7 @@ def test_a_run_that_lost_its_claim_changes_nothing(using, handler, change, saves
         else:
             other.reset()
             if change == "again":
-                state.claim(Job, using, row.pk)
+                claiming.claim(Job, using, row.pk)
         row.note = "late"
         if saves:
             row.save()
@@ -361,7 +363,7 @@ def test_timeouts_at_run_time(using):
         row.refresh_from_db()
         wait = (row.auto_reset_time - row.add_time).total_seconds()
         assert wait == pytest.approx(7, abs=1)
-        claimed = state.claim(ChannelJob, using, row.pk)
+        claimed = claiming.claim(ChannelJob, using, row.pk)
         row.refresh_from_db()
         lease = (row.auto_reset_time - row.start_time).total_seconds()
         assert lease == 11
@@ -428,9 +430,7 @@ def test_a_finish_that_the_models_own_save_refuses_is_2910010(using, monkeypatch
 
 
 @pytest.mark.parametrize("value", ["no number", 10**30, F("nothing")])
-def test_a_failing_handler_ends_its_row_whatever_it_left_in_it(
-    using, handler, caplog, value
-):
+def test_a_failing_handler_ends_its_row_whatever_it_left_in_it(using, handler, caplog, value):
     def told(row, payload):
         row.other, row.note = value, "changed"
         raise ValueError("as told")

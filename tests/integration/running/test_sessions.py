@@ -9,8 +9,10 @@ from django.db.backends.signals import connection_created
 from django.db.models import F
 from django.db.transaction import TransactionManagementError
 
-from simpletask2_celery import clock, exceptions, executor, sessions, state, tasks
+from simpletask2_celery import exceptions, tasks
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.rows import claiming, clock, fence, sessions, transitions
+from simpletask2_celery.running import executor
 from tests.support import cuts
 from tests.support.clock import clock as seconds
 from tests.support.fixtures import messages
@@ -99,18 +101,18 @@ def test_a_claim_whose_answer_was_lost_is_this_runs_own(model):
     row = make(model)
     clock.now(SERVER)
     with cuts.losing_the_answer(SERVER) as left:
-        claimed = state.claim(model, SERVER, row.pk)
-    assert left == [0] and claimed._fence.token == claimed.start_time
-    state.finish(claimed)
+        claimed = claiming.claim(model, SERVER, row.pk)
+    assert left == [0] and fence.of(claimed).token == claimed.start_time
+    transitions.finish(claimed)
     assert end_of(row)[:2] == (DONE, True)
 
 
 def test_nobody_else_takes_a_claim_for_theirs_whose_answer_was_lost():
     row = make()
     with cuts.losing_the_answer(SERVER):
-        state.claim(Job, SERVER, row.pk)
+        claiming.claim(Job, SERVER, row.pk)
     with pytest.raises(DjangoSimpleTask2Error) as caught:
-        state.claim(Job, SERVER, row.pk)
+        claiming.claim(Job, SERVER, row.pk)
     assert caught.value.code == exceptions.CLAIMED
 
 
@@ -124,45 +126,45 @@ def test_a_write_whose_answer_was_lost_is_not_done_twice(handler, model):
         row.note = "written"
 
     row = make(model, what=handler(told))
-    claimed = state.claim(model, SERVER, row.pk)
+    claimed = claiming.claim(model, SERVER, row.pk)
     for step in range(1, row.final_step + 1):
         if step > 1:
             with cuts.losing_the_answer(SERVER):
-                state.start_step(claimed, step)
+                transitions.start_step(claimed, step)
         getattr(claimed, f"do_task_main_step{step}")({"step": step})
     with cuts.losing_the_answer(SERVER):
-        state.finish(claimed)
+        transitions.finish(claimed)
     assert end_of(row) == (DONE, True, "written")
     assert getattr(row, "other", 1) == 1
 
 
 def test_an_expression_whose_answer_was_lost_counts_once(handler):
     row = make()
-    claimed = state.claim(Job, SERVER, row.pk)
+    claimed = claiming.claim(Job, SERVER, row.pk)
     claimed.other = F("other") + 1
     with cuts.losing_the_answer(SERVER) as left:
-        state.save_step(claimed)
-    state.finish(claimed)
+        transitions.save_step(claimed)
+    transitions.finish(claimed)
     row.refresh_from_db()
     assert (left, row.other, row.status) == ([0], 1, DONE)
 
 
 def test_a_failure_whose_answer_was_lost_is_a_failure():
     row = make()
-    claimed = state.claim(Job, SERVER, row.pk)
+    claimed = claiming.claim(Job, SERVER, row.pk)
     with cuts.losing_the_answer(SERVER):
-        state.fail(claimed, ValueError())
+        transitions.fail(claimed, ValueError())
     assert end_of(row)[:2] == (DONE, False)
 
 
 def test_a_renewal_and_a_reservation_survive_a_cut():
     row = make()
     with cuts.losing_the_answer(SERVER):
-        assert state.reserve(Job, SERVER, row.pk)
-    assert not state.reserve(Job, SERVER, row.pk)
-    claimed = state.claim(Job, SERVER, row.pk)
+        assert claiming.reserve(Job, SERVER, row.pk)
+    assert not claiming.reserve(Job, SERVER, row.pk)
+    claimed = claiming.claim(Job, SERVER, row.pk)
     cuts.cut(SERVER)
-    assert state.renew(claimed)
+    assert transitions.renew(claimed)
 
 
 def test_a_reset_survives_a_cut_and_a_lost_answer():
@@ -261,9 +263,7 @@ def open_by_begin(row):
 
 @pytest.mark.parametrize("leave", [open_by_autocommit, open_by_atomic, open_by_begin])
 @pytest.mark.parametrize("raises", [False, True])
-def test_what_a_handler_leaves_open_is_rolled_back_and_fails_its_row(
-    handler, leave, raises
-):
+def test_what_a_handler_leaves_open_is_rolled_back_and_fails_its_row(handler, leave, raises):
     def told(row, payload):
         row.note = "saved"
         leave(row)
@@ -275,9 +275,7 @@ def test_what_a_handler_leaves_open_is_rolled_back_and_fails_its_row(
     with pytest.raises(DjangoSimpleTask2Error) as caught:
         run(row)
     assert caught.value.code == exceptions.HANDLER_FAILED
-    assert type(caught.value.__cause__) is (
-        ValueError if raises else TransactionManagementError
-    )
+    assert type(caught.value.__cause__) is (ValueError if raises else TransactionManagementError)
     assert end_of(row)[:2] == (DONE, False)
     assert not connections[SERVER].in_atomic_block
     other = make()
@@ -331,7 +329,7 @@ def test_the_session_of_a_thread_that_has_ended_is_closed(handler):
         assert opened[0].connection is None
         assert connections[SERVER].connection is not None  # this thread has not ended
     finally:
-        connection_created.disconnect(dispatch_uid="simpletask2_celery.sessions")
+        connection_created.disconnect(dispatch_uid="simpletask2_celery.rows.sessions")
         sessions._openers.clear()
 
 
@@ -348,9 +346,9 @@ def test_a_session_that_was_idle_is_looked_at(monkeypatch):
 
 def test_in_somebody_elses_transaction_nothing_is_tried_again():
     row = make()
-    claimed = state.claim(Job, SERVER, row.pk)
+    claimed = claiming.claim(Job, SERVER, row.pk)
     with pytest.raises(DjangoSimpleTask2Error), transaction.atomic(SERVER):
         cuts.cut(SERVER)
-        state.finish(claimed)
+        transitions.finish(claimed)
     row.refresh_from_db()
     assert row.status == DOING

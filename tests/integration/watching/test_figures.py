@@ -8,8 +8,9 @@ import pytest
 from celery import current_app
 from django.db import connections
 
-from simpletask2_celery import at_once, figures, limits
-from simpletask2_celery.limits import TookTooLong, limited
+from simpletask2_celery.rows import at_once
+from simpletask2_celery.watching import figures, limits
+from simpletask2_celery.watching.limits import TookTooLong, limited
 from tests.support.clock import clock
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import ChannelJob, ChildJob, Job

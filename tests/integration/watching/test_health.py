@@ -8,13 +8,9 @@ from celery import current_app
 from django.db import OperationalError, connections
 from django.utils import timezone
 
-from simpletask2_celery import (
-    auto_reset,
-    figures,
-    health,
-    last_reset,
-    project_cache,
-)
+from simpletask2_celery import health
+from simpletask2_celery.recovery import auto_reset, hints, last_reset
+from simpletask2_celery.watching import figures
 from tests.support import networks
 from tests.support.project.jobs.models import Job
 
@@ -120,10 +116,8 @@ def test_a_reset_that_has_not_run_for_three_intervals(monkeypatch):
 
 
 def test_without_a_redis_cache_djangos_own_serves(settings):
-    settings.CACHES = {
-        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    }
-    assert last_reset.age() is None and not project_cache.is_shared()
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    assert last_reset.age() is None and not hints.is_shared()
     assert findings()["last auto-reset"].ok  # nobody can know
     auto_reset.run()
     assert last_reset.age() < 5

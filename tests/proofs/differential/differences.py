@@ -118,9 +118,7 @@ def lists(**channels):
 
 
 def counts(**numbers):
-    models = (
-        "job two three four gap unwritten channeljob uuidjob codejob lostjob offlinejob"
-    )
+    models = "job two three four gap unwritten channeljob uuidjob codejob lostjob offlinejob"
     return {f"shop.{name}": numbers.get(name, 0) for name in models.split()}
 
 
@@ -171,12 +169,8 @@ CREATING = {
             {"1": whole(1, "auto_reset", "READY", None, topic="odd")},
         ),
     },
-    "push to mq: status=DOING": {
-        "lists 1": (NOTHING_TO_DO, lists(default=["shop.job:1"] * 2), {})
-    },
-    "push to mq: status=DONE": {
-        "lists 1": (NOTHING_TO_DO, lists(default=["shop.job:1"] * 2), {})
-    },
+    "push to mq: status=DOING": {"lists 1": (NOTHING_TO_DO, lists(default=["shop.job:1"] * 2), {})},
+    "push to mq: status=DONE": {"lists 1": (NOTHING_TO_DO, lists(default=["shop.job:1"] * 2), {})},
 }
 
 STEPS = {
@@ -317,9 +311,7 @@ CODES = {
     "code 2910013 and 2910015 a row that is: status=DOING": {
         "envelope 1": (CLAIMED, code(2910008), code(2910013))
     },
-    "code 2910000 the table is gone": {
-        "envelope 1": (UNFORESEEN, code(2910016), code(2910000))
-    },
+    "code 2910000 the table is gone": {"envelope 1": (UNFORESEEN, code(2910016), code(2910000))},
     "code 2910000 a method of the row fails": {
         "envelope 1": (OTHERS_GO_ON, refused(2910000), {"code": 0, "result": counts()}),
         "envelope 2": (OWN_CODE, code(2910000), code(2910009)),
@@ -393,9 +385,7 @@ LAST_STEPS = {
             {},
         )
     },
-    "a handler that does: what=others_change": {
-        "row 1": (OTHERS_WIN, {"other": 0}, {"other": 5})
-    },
+    "a handler that does: what=others_change": {"row 1": (OTHERS_WIN, {"other": 0}, {"other": 5})},
     "a handler that does: what=reset": {
         "envelope 1": (
             OWN_STATE,
@@ -441,9 +431,7 @@ EARLIER_STEPS = {
         "rows 1": (
             LATE,
             of_row(without({**DOING, "note": "1"}, "current_step")),
-            of_row(
-                {"times": "start step1", "status": "DONE", "success": False, "note": ""}
-            ),
+            of_row({"times": "start step1", "status": "DONE", "success": False, "note": ""}),
         ),
     },
     "code 2910014 a step cannot be saved: what=1:others_delete": {
@@ -492,9 +480,7 @@ METHODS = {
     "do task of the last step with force: status=READY": {
         "row 1": (STARTED, {"times": "step3 done"}, {"times": "start step1 step3 done"})
     },
-    "do task without force: status=DOING": {
-        "raised 1": (CLAIMED, code(2910008), code(2910013))
-    },
+    "do task without force: status=DOING": {"raised 1": (CLAIMED, code(2910008), code(2910013))},
     "do task of a row that is gone": {
         f"raised {number}": (
             GONE,
@@ -510,9 +496,7 @@ METHODS = {
     "do task of a row that others have changed": {
         "row 1": (AS_CLAIMED, {"other": 0}, {"other": 5})
     },
-    "do task of an object with changes": {
-        "row 1": (AS_CLAIMED, {"other": 5}, {"other": 0})
-    },
+    "do task of an object with changes": {"row 1": (AS_CLAIMED, {"other": 5}, {"other": 0})},
     "do task of a row that others have started": {
         "returned 1": (TWO_START, ended("shop.job:1", noted="1")["result"], NOT_SEEN),
         "raised 1": (
@@ -605,11 +589,7 @@ HANDING_OUT = {
         "lists 1": (
             NONE_FOUND,  # it is kept for inspection
             {},
-            {
-                "simpletask2-celery:malformed:django-simpletask2:channels:default": [
-                    "nonsense"
-                ]
-            },
+            {"simpletask2-celery:malformed:django-simpletask2:channels:default": ["nonsense"]},
         ),
     },
 }

@@ -904,9 +904,9 @@ def _clear():
     call_command("flush", interactive=False, inhibit_post_migrate=True, verbosity=0)
     redis().flushdb()
     if apps.is_installed("simpletask2_celery"):
-        from simpletask2_celery import runtime_timeouts
+        from simpletask2_celery.rows import timeouts
 
-        runtime_timeouts.forget()
+        timeouts.forget()
 
 
 if __name__ == "__main__":

@@ -27,8 +27,7 @@ def lent(kind, folder):
             template.execute('CREATE COLLATION IF NOT EXISTS "sv-x-icu" FROM "C"')
         own = database.server(server.url)
         yield {
-            alias: {**own, "NAME": f"django_{alias}", "TEST": {}}
-            for alias in ("default", "other")
+            alias: {**own, "NAME": f"django_{alias}", "TEST": {}} for alias in ("default", "other")
         }
     finally:
         server.stop()

@@ -4,8 +4,7 @@ REASONS = {
     "the text of the error lists the fields of the model": [
         "custom_columns.tests.CustomColumnsTests.test_field_error",
         "custom_columns.tests.CustomColumnsTests.test_filter_on_nonexistent_field",
-        "generic_relations.tests.GenericRelationsTests"
-        ".test_generic_relation_related_name_default",
+        "generic_relations.tests.GenericRelationsTests.test_generic_relation_related_name_default",
         "get_or_create.tests.InvalidCreateArgumentsTests.*",
         "many_to_one.tests.ManyToOneTests.test_values_list_exception",
         "model_inheritance.tests.ModelInheritanceTests"
@@ -49,8 +48,7 @@ REASONS = {
     ],
     "the deprecation names who has called Django's save(): SimpleTask's": [
         "basic.tests.ModelInstanceCreationTests.test_save_deprecation*",
-        "update_only_fields.tests.UpdateOnlyFieldsTests"
-        ".test_empty_update_fields_positional_save",
+        "update_only_fields.tests.UpdateOnlyFieldsTests.test_empty_update_fields_positional_save",
     ],
 }
 

@@ -5,7 +5,8 @@ import datetime
 from django.conf import settings
 from outside import TaskBase as OutsideBase
 
-from simpletask2_celery.fence import Fence
+from simpletask2_celery.rows import fence
+from simpletask2_celery.rows.fence import Fence
 
 
 def token():
@@ -31,13 +32,12 @@ class TaskBase(OutsideBase):
 
     def save(self, *args, **kwargs):
         if self._state.adding or self.pk is None:
-            self._fence = None
+            fence.lift(self)
         super().save(*args, **kwargs)
-        if self._fence is None:
+        if fence.of(self) is None:
             self._begin_run()
 
     def _begin_run(self):
         if self.pk is not None and not isinstance(self.pk, tuple):
-            fence = Fence(self.pk, token(), self.DOING, self._state.db or "default")
-            fence.note_loaded(self, self._meta.concrete_fields)
-            self._fence = fence
+            using = self._state.db or "default"
+            fence.move(Fence(self.pk, token(), self.DOING, using), self)

@@ -50,9 +50,7 @@ def faults(tests, folder, base, databases):
     print(f"{base}: {ran[0]}")
     assert int(ran[1]) > 2500, ran[0]
     return {
-        name: said
-        for name, said in failures(done.stderr).items()
-        if not is_inherent(name, base)
+        name: said for name, said in failures(done.stderr).items() if not is_inherent(name, base)
     }
 
 

@@ -11,9 +11,7 @@ def count():
     """Return the numbers of the table; three of them must be 0."""
     ledger = list(Ledger.objects.order_by("pk"))
     rows = patiently(lambda: {r.get_task_info(): r for m in TASKS for r in m.objects.all()})
-    created = {
-        line.row: line.seen - line.began for line in ledger if line.what == "created"
-    }
+    created = {line.row: line.seen - line.began for line in ledger if line.what == "created"}
     gone = {line.row for line in ledger if line.what == "deleted"}
     by_hand = {line.row for line in ledger if line.what == "done"}
     complete = completed_claims(ledger)
@@ -87,6 +85,5 @@ def late_writes():
         f"{write.row} {write.mark}"
         # An operator's reset() saves the row as he had loaded it, perhaps without a mark.
         for write in patiently(lambda: list(Write.objects.exclude(mark="")))
-        if write.status != DOING
-        or write.token != datetime.fromisoformat(write.mark.split()[0])
+        if write.status != DOING or write.token != datetime.fromisoformat(write.mark.split()[0])
     ]

@@ -55,9 +55,7 @@ def long(faults=None):
     """Return {pair: faults}: every fault on every pair."""
     brokers, databases, _ = there()
     return {
-        (broker, database): [
-            fault for fault in faults or FAULTS if fits(fault, (broker, database))
-        ]
+        (broker, database): [fault for fault in faults or FAULTS if fits(fault, (broker, database))]
         for database in databases
         for broker in brokers
     }

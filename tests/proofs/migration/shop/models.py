@@ -46,9 +46,7 @@ class Parcel(SimpleTask):
     def do_task_main_step2(self, payload=None):
         write(self, payload)
         content = payload["proxied_content"] or ""
-        self.page = (
-            base64.decodebytes(content.encode()).decode() or payload["proxied_error"]
-        )
+        self.page = base64.decodebytes(content.encode()).decode() or payload["proxied_error"]
         self.save()
         return {}  # an old server asks what is not a dict for its proxy, and dies of it
 

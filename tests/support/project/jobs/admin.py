@@ -1,11 +1,11 @@
 from django.contrib import admin
 
-from simpletask2_celery.actions import (
+from simpletask2_celery.admin import SimpleTaskAdmin
+from simpletask2_celery.admin.actions import (
     force_do_selected_tasks,
     mark_selected_tasks_done,
     reset_selected_tasks,
 )
-from simpletask2_celery.admin import SimpleTaskAdmin
 
 from .models import AsyncJob, ChannelJob, ChildJob, CodeJob, Job, Steps, UuidJob
 

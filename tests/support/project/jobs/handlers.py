@@ -27,9 +27,7 @@ def fail(row, payload):
 def write_ledger(row, payload):
     from .models import Ledger
 
-    Ledger.objects.using(row._state.db).create(
-        job=row.get_task_info(), process=str(os.getpid())
-    )
+    Ledger.objects.using(row._state.db).create(job=row.get_task_info(), process=str(os.getpid()))
 
 
 def slow(row, payload):

@@ -101,9 +101,7 @@ class Command(BaseCommand):
         from django.contrib.auth.models import User
 
         User.objects.create_superuser("admin", password="admin")
-        self.stdout.write(
-            f"Admin: http://127.0.0.1:{port}/admin/ (admin / admin). Ctrl-C ends it."
-        )
+        self.stdout.write(f"Admin: http://127.0.0.1:{port}/admin/ (admin / admin). Ctrl-C ends it.")
         try:
             while True:
                 time.sleep(1)

@@ -1,0 +1,148 @@
+"""A row's state in the admin: a badge, a bar of its steps, its lease, its durations.
+
+Nothing is told by colour alone. Geometry is in SVG attributes, not in styles, which a
+Content-Security-Policy may forbid.
+"""
+
+import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as translate
+from django.utils.translation import gettext_lazy as _
+
+from ..rows import states
+from ..rows.model import Row
+
+#: Of each look: its word, and the path of its icon in a square of 16.
+LOOKS: dict[str, tuple[Any, str]] = {
+    "ready": (_("Ready"), "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM8 4.5V8l2.5 1.5"),
+    "doing": (_("Doing"), "M5 3v10l8-5z"),
+    "stale": (_("Stale"), "M8 2 1.5 13.5h13zM8 6.5v3.5M8 12v.1"),
+    "done": (_("Done"), "M2.5 8.5l3.5 3.5 7.5-8"),
+    "failed": (_("Failed"), "M3.5 3.5l9 9M12.5 3.5l-9 9"),
+    "marked": (_("Marked done"), "M2.5 8h11"),
+}
+
+
+def look(row: Row, now: datetime.datetime) -> str:
+    """Return how a row is shown: the name of one of ``LOOKS``.
+
+    A DOING row is stale when its lease is over; a DONE one of which nobody has said how
+    it ended is marked done.
+    """
+    if row.status == states.DOING:
+        over = row.auto_reset_time is not None and row.auto_reset_time < now
+        return "stale" if over else "doing"
+    if row.status != states.DONE:
+        return "ready"
+    return {True: "done", False: "failed", None: "marked"}[row.success]
+
+
+def badge(name: str) -> SafeString:
+    """Return a look as icon and word."""
+    word, path = LOOKS[name]
+    return format_html(
+        '<span class="st2-badge st2-{}"><svg class="st2-icon" viewBox="0 0 16 16" '
+        'aria-hidden="true"><path d="{}"/></svg>{}</span>',
+        name,
+        path,
+        word,
+    )
+
+
+def progress(row: Row, name: str) -> SafeString:
+    """Return the steps as "1/2" and a bar: those behind the row, and that it is in."""
+    begun, last = row.current_step or 0, max(row.final_step, 1)
+    behind = begun if name == "done" else max(begun - 1, 0)
+    within = 0 if name in ("done", "ready", "marked") else begun - behind
+    return format_html(
+        '<span class="st2-progress st2-{}"><span class="st2-count">{}</span>'
+        '<svg class="st2-bar" aria-hidden="true">'
+        '<rect class="st2-track" width="100%" height="100%" rx="3"/>'
+        '<rect class="st2-fill" width="{}%" height="100%" rx="3"/>'
+        '<rect class="st2-part" x="{}%" width="{}%" height="100%" rx="3"/></svg></span>',
+        name,
+        row.current_step_display(),
+        *(f"{100 * steps / last:.1f}" for steps in (behind, behind, within)),
+    )
+
+
+def lease(row: Row, now: datetime.datetime) -> SafeString | None:
+    """Return how long the lease lasts, or when a READY row is published again."""
+    if row.status == states.DONE or (row.status == states.DOING and not row.auto_reset_time):
+        return None
+    doing = row.status == states.DOING
+    if row.auto_reset_time is None or row.auto_reset_time < now:
+        words = translate("due")
+        if row.auto_reset_time:
+            text = translate("over {time}") if doing else translate("due {time}")
+            since = (now - row.auto_reset_time).total_seconds()
+            words = text.format(time=duration(since))
+        return format_html('<span class="st2-over">{}</span>', words)
+    text = translate("{time} left") if doing else translate("again in {time}")
+    before, _time, after = text.partition("{time}")
+    left = int((row.auto_reset_time - now).total_seconds())
+    return format_html(
+        '<span class="st2-lease{}" title="{}">{}<span data-st2-left="{}">{}</span>{}</span>',
+        "" if doing else " st2-quiet",
+        moment(row.auto_reset_time),
+        before,
+        str(left),
+        countdown(left),
+        after,
+    )
+
+
+def waited(row: Row, now: datetime.datetime) -> float:
+    """Return the seconds from the row's making to the start of its run, or to its end."""
+    started = row.start_time if row.status != states.READY else None
+    return _seconds(row.add_time, started or row.done_time or now)
+
+
+def ran(row: Row, now: datetime.datetime) -> float | None:
+    """Return the seconds of the run until now or its end; None of a row never started."""
+    if row.status == states.READY or row.start_time is None:
+        return None
+    return _seconds(row.start_time, row.done_time or now)
+
+
+def _seconds(begin: datetime.datetime, end: datetime.datetime) -> float:
+    return max((end - begin).total_seconds(), 0.0)  # clocks of two machines
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words: of two units, of one from ten of the larger on."""
+    if seconds < 10:
+        return translate("{s} s").format(s=f"{seconds:.1f}")
+    whole = int(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days:
+        text = translate("{d} d {h} h") if days < 10 else translate("{d} d")
+    elif hours:
+        text = translate("{h} h {m} min") if hours < 10 else translate("{h} h")
+    elif minutes:
+        text = translate("{m} min {s} s") if minutes < 10 else translate("{m} min")
+    else:
+        text = translate("{s} s")
+    return text.format(
+        d=days,
+        h=hours % 24 if days else hours,
+        m=minutes % 60 if hours else minutes,
+        s=whole % 60,
+    )
+
+
+def countdown(seconds: int) -> str:
+    """Return seconds as a clock does, which a script can go on with: 4:05, 1:00:00."""
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def moment(time: datetime.datetime) -> str:
+    """Return a time to the second, in the time zone of the page."""
+    local = timezone.localtime(time) if timezone.is_aware(time) else time
+    return f"{local:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,27 @@
+"""One Redis client for all messages of a channel: kombu makes a new one for each use.
+
+Each new client copies all of redis-py's callbacks, which costs as much as a message.
+celery/kombu#2024 asks for the same upstream. Other transports have nothing of the kind.
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+from celery import bootsteps
+
+
+def keep_one(channel: Any) -> None:
+    """Have a channel of Redis use one client, which takes connections from its pool."""
+    if hasattr(channel, "conn_or_acquire") and hasattr(channel, "_create_client"):
+        kept = channel._create_client()
+        channel.conn_or_acquire = lambda client=None: nullcontext(client or kept)
+
+
+class OneClient(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """A step of Celery's consumer: it starts with every connection to the broker."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        """Look after the channel that messages are taken from and acknowledged by."""
+        keep_one(parent.task_consumer.channel)

@@ -1,0 +1,217 @@
+"""Send the messages of rows to Celery's broker, now, without a long wait.
+
+After a failure of the broker nothing is tried for ``BREAK`` seconds. A broker that refuses one
+queue, for its name or its arguments, gets the messages of the others.
+"""
+
+import logging
+import struct
+from typing import Any
+
+from celery import current_app
+from kombu.exceptions import BatchPublishError, KombuError, OperationalError
+
+from .. import fast
+from ..conf import conf
+from ..rows import announcing, deadline, task_info
+from ..rows.deadline import Breaker
+from . import producers
+from .messages import DO_TASK, Kind, Message
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1000  # messages that are sent together
+BREAK = 5.0  # seconds without publishing after a failure
+#: What amqp calls a queue's name of over 255 bytes, beside struct.error: no connection's.
+_OF_A_NAME = frozenset({"FrameSyntaxError"})
+MOST_REFUSED = 1000  # channels that are known to be refused
+
+breaker = Breaker(BREAK)
+#: Of channels whose queue was refused lately.
+_refused: dict[str, Breaker] = {}
+
+
+def send(messages: list[Message], options: dict[str, Any]) -> bool:
+    """Send messages now; return False if some were not sent: the broker failed.
+
+    Now or a moment ago; as a whole, or by refusing one channel's queue. The messages of
+    other channels are sent all the same. Raises what no broker has raised, at the end.
+    """
+    if current_app.conf.task_always_eager:
+        _run_eagerly(messages, options)
+        return True
+    if breaker.is_open():
+        logger.debug("Broker failed lately: %d messages left to auto-reset.", len(messages))
+        return False
+    allowed = [one for one in messages if not _is_refused(one.kind.channel)]
+    if not allowed:
+        return False
+    try:
+        _send_batch(allowed, options)
+    except Exception as error:
+        if not _has_lost_the_broker(error):
+            return _send_apart(allowed, options, error)
+        breaker.open()
+        _log_failed(error, allowed)
+        return False
+    announcing.published(allowed)
+    return len(allowed) == len(messages)
+
+
+def send_one(producer: Any, kind: Kind, row: Any, options: dict[str, Any]) -> None:
+    """Let Celery make and send the message of a row, or of a list of rows."""
+    kwargs = kind.kwargs(row)
+    limits = {}
+    if kind.time_limit is not None:
+        limits = {"soft_time_limit": kind.soft_time_limit, "time_limit": kind.time_limit}
+    current_app.signature(DO_TASK, kwargs=kwargs).apply_async(
+        producer=producer,
+        retry=False,
+        **{**queue_of(kind.channel, kwargs), **limits, **options},
+    )
+
+
+def queue_of(channel: str, kwargs: dict[str, Any]) -> dict[str, str]:
+    """Return the queue of a channel: none for "default" and where a route has one."""
+    if channel == "default":
+        return {}
+    if current_app.amqp.router.lookup_route(DO_TASK, (), kwargs, {}, None):
+        return {}
+    return {"queue": conf.queue_template.format(channel=channel)}
+
+
+def has_failed() -> bool:
+    """Tell whether the broker, or one of its queues, has failed a moment ago."""
+    return breaker.is_open() or any(one.is_open() for one in list(_refused.values()))
+
+
+def forget() -> None:
+    """Forget all failures."""
+    breaker.close()
+    _refused.clear()
+
+
+def _send_batch(messages: list[Message], options: dict[str, Any]) -> None:
+    """Send messages; once more where the connection was a kept one, and the broker failed.
+
+    It may be dead, or lead to a server that is no primary any more. Some may be sent twice
+    then, which does nothing.
+    """
+    producer = producers.kept()
+    if producer is not None:
+        try:
+            _send_by(producer, messages, options)
+            return
+        except Exception as error:
+            if not _is_of_the_broker(error):
+                raise
+            deadline.waited()
+    with deadline.waiting() as seconds:
+        producer = producers.connected(seconds)
+    _send_by(producer, messages, options)
+
+
+def _send_by(producer: Any, messages: list[Message], options: dict[str, Any]) -> None:
+    with producers.lent(producer):
+        copier = fast.copier(producer, DO_TASK, options, send_one)
+        with producer.batch(max_size=BATCH):
+            for kind, row, _ in messages:
+                if copier is None or not copier.send(kind, row):
+                    send_one(producer, kind, row, options)
+        if copier is not None:
+            copier.flush()
+
+
+def _run_eagerly(messages: list[Message], options: dict[str, Any]) -> None:
+    """Run the rows here and now; with task_eager_propagates raise the first failure.
+
+    The other rows run all the same, as they would on a worker.
+    """
+    failures: list[Exception] = []
+    for message in messages:
+        kwargs = message.kind.kwargs(message.row)
+        announcing.published([message])  # there is no broker: it runs in this call
+        try:
+            current_app.signature(DO_TASK, kwargs=kwargs).apply_async(**options)
+        except Exception as error:
+            if failures:
+                logger.error("%s", error)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+# -- failures ---------------------------------------------------------------------------------
+
+
+def _send_apart(messages: list[Message], options: dict[str, Any], error: Exception) -> bool:
+    """Send the messages of each channel by themselves: one's were refused, by ``error``."""
+    by_channel: dict[str, list[Message]] = {}
+    for message in messages:
+        by_channel.setdefault(message.kind.channel, []).append(message)
+    if len(by_channel) == 1:
+        if not _is_of_the_broker(error):
+            raise error
+        [channel] = by_channel
+        _refuse(channel)
+        _log_refused(channel, error, messages)
+        return False
+    failures: list[Exception] = []
+    sent = []
+    for some in by_channel.values():
+        try:
+            sent.append(send(some, options))
+        except Exception as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+    return all(sent)
+
+
+def _has_lost_the_broker(error: Exception) -> bool:
+    """Tell whether no other message would be sent either."""
+    connection = producers.connection()
+    if any(isinstance(one, connection.channel_errors) for one in (error, error.__cause__)):
+        return False
+    lost = (OSError, OperationalError, BatchPublishError, *connection.connection_errors)
+    return isinstance(error, lost) and type(error).__name__ not in _OF_A_NAME
+
+
+def _is_of_the_broker(error: Exception) -> bool:
+    connection = producers.connection()
+    broken = (*connection.connection_errors, *connection.channel_errors)
+    return isinstance(error, (KombuError, OSError, struct.error, *broken))
+
+
+def _refuse(channel: str) -> None:
+    if len(_refused) >= MOST_REFUSED:
+        _refused.clear()
+    _refused.setdefault(channel, Breaker(BREAK)).open()
+
+
+def _is_refused(channel: str) -> bool:
+    return channel in _refused and _refused[channel].is_open()
+
+
+def _log_failed(error: Exception, messages: list[Message]) -> None:
+    logger.warning(
+        "Broker %s failed (%s): %d rows not published, nor others for %d s; "
+        "auto-reset will find them.",
+        producers.connection().as_uri(),
+        error,
+        sum(message.size for message in messages),
+        BREAK,
+    )
+
+
+def _log_refused(channel: str, error: Exception, messages: list[Message]) -> None:
+    queue = queue_of(channel, {}).get("queue", "of the default")
+    logger.warning(
+        "The broker refuses queue %s (%s): %d rows of channel %s not published, nor "
+        "others for %d s; auto-reset will find them.",
+        task_info.short(queue),
+        error,
+        sum(message.size for message in messages),
+        task_info.short(channel),
+        BREAK,
+    )

@@ -1,0 +1,26 @@
+"""When the last auto-reset ran, and who is to run a missing one: hints in the cache."""
+
+import time
+
+from . import hints
+
+KEPT = 7 * 24 * 3600  # seconds
+
+
+def note() -> None:
+    """Note that a reset has run just now."""
+    hints.put("last-reset", time.time(), KEPT)
+
+
+def age() -> float | None:
+    """Return how many seconds ago a reset ran; None where that is not known."""
+    noted = hints.get("last-reset")
+    if isinstance(noted, bool) or not isinstance(noted, (int, float)):
+        return None  # not our own note
+    age = time.time() - noted
+    return max(0.0, age) if abs(age) < KEPT else None
+
+
+def ask(seconds: float) -> bool:
+    """Tell whether to be the one who runs a missing reset: one in ``seconds``."""
+    return hints.be_first("asked-for", seconds)

@@ -1,0 +1,42 @@
+"""Beat's entry for the reset: in every app's schedule, unless the user has his own."""
+
+from typing import Any
+
+from celery import Celery, _state
+
+from ..conf import conf
+
+DO_AUTO_RESET = "simpletask2_celery.do_auto_reset"
+ENTRY = "simpletask2-auto-reset"
+#: Key of an app's configuration: False where a configuration file wants no entry.
+WANTED = "simpletask2_do_auto_reset"
+
+
+def entry(interval: float, queue: str | None = None) -> dict[str, Any]:
+    """Return an entry that sends the reset every ``interval`` seconds."""
+    # While no worker runs, resets must not pile up.
+    options: dict[str, Any] = {"expires": interval * 0.9}
+    if queue is not None:
+        options["queue"] = queue
+    return {"task": DO_AUTO_RESET, "schedule": interval, "options": options}
+
+
+def add_entry() -> None:
+    """Add the entry to beat's schedule of every app, now or when it is finalized."""
+    _state.connect_on_app_finalize(_add_to)
+    for app in _state._get_active_apps():
+        if app.finalized:
+            _add_to(app)
+
+
+def is_wanted(app: Celery) -> bool:
+    """Tell whether this app's processes are to see to the reset."""
+    return bool(app.conf.get(WANTED, conf.do_auto_reset))
+
+
+def _add_to(app: Celery) -> None:
+    # Changed in place, as Celery's own add_periodic_task does: an assignment would hide
+    # behind a schedule from Django's settings.
+    existing = app.conf.beat_schedule
+    if is_wanted(app) and ENTRY not in existing:
+        existing[ENTRY] = entry(conf.auto_reset_interval)

@@ -1,0 +1,17 @@
+"""A row, and what may be written to it: the only room that writes a state column.
+
+- ``model``: ``Row``, the columns, the timeouts, and the save that knows the fence
+- ``states``: what each transition writes, as pure functions
+- ``claiming``: who gets a row: claims, reservations, steps that come over HTTP
+- ``transitions``: the writes of a run, and the ends that come from outside of it
+- ``resetting``: rows reset a page at a time
+- ``fence``, ``seen``, ``values``: what a save may write, inside a run and outside of one
+- ``store``: the statements, by the ORM or by a shortcut of ``fast``
+- ``querysets``: which rows are whose, light rows, pages of rows
+- ``announcing``: sends the signals once their fact is committed
+- ``task_info``: the name of a row, "app.model:pk"
+- ``databases``, ``transactions``, ``sessions``, ``retrying``, ``clock``: aliases and replicas,
+  savepoints and hooks, sessions of a worker, statements tried again, the database's clock
+- ``timeouts``, ``redis_connection``, ``deadline``, ``at_once``, ``no_fork``, ``interruptions``:
+  what a save may wait for, and for how long; threads; what ends a process on purpose
+"""

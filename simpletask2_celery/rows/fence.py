@@ -1,0 +1,171 @@
+"""The fence of a run: what must still be true of a row for the run to write to it.
+
+The claim token is ``start_time``. Once a row is reset, claimed again, done or deleted, no row
+matches token and status any more, and a write changes nothing. This module alone touches
+``row._fence``.
+"""
+
+import copy
+import datetime
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from django.db import connections, models
+
+from . import querysets, transactions
+from .states import STATE_FIELDS
+from .values import PLAIN, is_expression, is_same
+
+_UNKNOWN = object()  # equal to nothing
+
+
+@dataclass
+class Fence:
+    """What a run holds of its row: the key, the token, and the row as it was loaded.
+
+    ``writes`` are the columns of the transition that is being saved. A handler's own save has
+    none, so it cannot undo what a transition wrote. The fence of a transition by force has no
+    status, and refuses nothing.
+    """
+
+    pk: Any
+    token: datetime.datetime | None
+    status: int | None
+    using: str = "default"
+    loaded: dict[str, Any] = field(default_factory=dict)
+    writes: frozenset[str] = frozenset()
+    is_deleted: bool = False  # by its own handler
+    depth: int = 0  # of the transactions around the run
+
+    def is_around(self, row: models.Model, using: str) -> bool:
+        """Tell whether a save to a database is one of the run's own row."""
+        return using == self.using and row.pk == self.pk
+
+    def where(self) -> dict[str, Any]:
+        """Return what must be true of the row, as the conditions of a WHERE clause."""
+        return {"pk": self.pk, "status": self.status, "start_time": self.token}
+
+    def narrow(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Return the rows that the run may write to: its own, while it holds it."""
+        if self.status is None:
+            return rows
+        return rows.filter(status=self.status, start_time=self.token)
+
+    def held(self, model: type[models.Model]) -> models.QuerySet[Any]:
+        """Return the row while its run holds it; no row once the claim is lost."""
+        return self.narrow(querysets.owned(model, self.using)).filter(pk=self.pk)
+
+    def note_loaded(self, row: models.Model, fields: "Iterable[models.Field[Any, Any]]") -> None:
+        """Remember what the database holds of the row's fields.
+
+        What is read or written in a transaction of the handler's may be rolled back: until
+        the commit it counts as changed.
+        """
+        held = vars(row)
+        values = {one.attname: _kept(held.get(one.attname, _UNKNOWN)) for one in fields}
+        if _is_final(self.using, self.depth):
+            self._note(values)
+            return
+        self._note(dict.fromkeys(values, _UNKNOWN))
+        transactions.after_commit(self.using, partial(self._note, values))
+
+    def _note(self, values: dict[str, Any]) -> None:
+        self.loaded |= values
+        for name in [name for name, value in values.items() if value is _UNKNOWN]:
+            del self.loaded[name]
+
+    def keep(self, values: list[Any]) -> list[Any]:
+        """Return what a save may write: the transition's columns, and what changed.
+
+        ``values`` are Django's triples (field, None, value). A field that the run did not
+        change is not written: others may have changed it meanwhile.
+        """
+        return [item for item in values if self._writes(item[0], item[2])]
+
+    def may_write(self, column: "models.Field[Any, Any]") -> bool:
+        """Tell whether a column is not the state's, or one of the transition's."""
+        return column.attname in self.writes or column.attname not in STATE_FIELDS
+
+    def _writes(self, column: "models.Field[Any, Any]", value: Any) -> bool:
+        name = column.attname
+        if name in STATE_FIELDS or name in self.writes:
+            return self.may_write(column)
+        if name not in self.loaded:  # a file, a geometry: compared with nothing
+            return True
+        loaded = self.loaded[name]
+        return loaded is not value if is_expression(value) else not is_same(loaded, value)
+
+
+# -- the fence of a row ------------------------------------------------------------------
+
+
+def of(row: models.Model) -> Fence | None:
+    """Return the fence of the run that holds the row; None outside of runs."""
+    fence: Fence | None = vars(row).get("_fence")
+    return fence
+
+
+def set_around(row: Any, using: str, status: int) -> None:
+    """Put a fence around a row that was just claimed and loaded."""
+    depth = len(connections[using].atomic_blocks)
+    fence = Fence(row.pk, row.start_time, status, using, depth=depth)
+    fence.note_loaded(row, row._meta.concrete_fields)
+    put(fence, row)
+
+
+def put(fence: Fence, row: models.Model) -> None:
+    """Put a fence around a row."""
+    vars(row)["_fence"] = fence
+
+
+def move(fence: Fence, row: models.Model) -> None:
+    """Put the fence of a run around its row, loaded anew."""
+    fence.loaded.clear()
+    fence.note_loaded(row, row._meta.concrete_fields)
+    put(fence, row)
+
+
+def lift(row: models.Model) -> None:
+    """Take the fence away: the run is over, and the row saved as any other."""
+    vars(row).pop("_fence", None)
+
+
+def is_held(row: models.Model) -> bool:
+    """Tell whether the run has its claim still."""
+    fence = of(row)
+    return fence is not None and fence.held(type(row)).exists()
+
+
+@contextmanager
+def writing(fence: Fence, row: models.Model, values: dict[str, Any]) -> Iterator[None]:
+    """Set the values of a transition, and let the saves inside write them."""
+    for name, value in values.items():
+        setattr(row, name, value)
+    fence.writes = frozenset(values)
+    try:
+        yield
+    finally:
+        fence.writes = frozenset()
+
+
+def _kept(value: Any) -> Any:
+    """Return a value as it can be compared later; files, geometries and the like cannot."""
+    if isinstance(value, PLAIN) or is_expression(value):  # F("n") + 1 is saved once
+        return value
+    if isinstance(value, (dict, list)):
+        try:
+            return copy.deepcopy(value)
+        except Exception:  # of what is in it
+            return _UNKNOWN
+    return _UNKNOWN
+
+
+def _is_final(using: str, depth: int) -> bool:
+    """Tell whether nothing but the transactions around the run can roll a write back."""
+    connection = connections[using]
+    return len(connection.atomic_blocks) <= depth and (
+        connection.in_atomic_block or connection.autocommit
+    )

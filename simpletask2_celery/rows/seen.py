@@ -1,0 +1,107 @@
+"""What an instance has seen of its row's state in the database.
+
+A save outside of runs writes no state column that the caller has not changed since the
+instance was loaded: transitions write these, and what was loaded may be long over. This
+module alone touches ``row._seen``.
+"""
+
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from django.db import models
+
+from . import databases
+from .states import STATE_FIELDS
+from .values import is_same
+
+_ORDER = tuple(sorted(STATE_FIELDS))
+_take = itemgetter(*_ORDER)
+_UNKNOWN = object()  # equal to nothing
+
+
+class Seen(NamedTuple):
+    """The state columns of the row ``pk`` in the database ``using``, in ``_ORDER``."""
+
+    using: str | None
+    pk: Any
+    values: tuple[Any, ...]
+
+
+def _of(row: models.Model) -> Seen | None:
+    seen: Seen | None = vars(row).get("_seen")
+    return seen
+
+
+def note(row: models.Model, using: str | None) -> None:
+    """Note the state of a row that was just loaded or inserted."""
+    held = vars(row)
+    try:
+        values = _take(held)
+    except KeyError:  # a deferred column
+        values = tuple(held.get(name, _UNKNOWN) for name in _ORDER)
+    held["_seen"] = Seen(using, row.pk, values)
+
+
+def note_columns(row: models.Model, names: Iterable[str]) -> None:
+    """Note some state columns that were loaded or written, as the row has them now."""
+    _change(row, {name: vars(row).get(name, _UNKNOWN) for name in names})
+
+
+def note_refreshed(row: models.Model, names: Iterable[str], is_whole: bool) -> None:
+    """Note what ``refresh_from_db()`` has loaded: all columns, or some by their names."""
+    if is_whole or _of(row) is None:
+        note(row, row._state.db)
+    else:
+        note_columns(row, STATE_FIELDS.intersection(names))
+
+
+def forget(row: models.Model, names: Iterable[str]) -> None:
+    """Take some columns for never seen, so that a save writes them."""
+    _change(row, dict.fromkeys(STATE_FIELDS.intersection(names), _UNKNOWN))
+
+
+def hold(row: models.Model, values: dict[str, Any]) -> None:
+    """Give a row the values that a statement has written to its state."""
+    vars(row).update(values)
+    note_columns(row, STATE_FIELDS & values.keys())
+
+
+def is_stale(row: models.Model, using: str, column: Any, value: Any) -> bool:
+    """Tell whether a save outside of runs has nothing to say about a column.
+
+    It is a state column, and the caller has not changed it since the row was loaded; or since
+    the instance was made, which then is as the model's defaults are.
+    """
+    name = column.attname
+    if name not in STATE_FIELDS:
+        return False
+    seen = _of(row)
+    if seen is None:
+        return is_same(value, column.get_default())
+    return (
+        seen.pk == row.pk
+        and (using == seen.using or using == databases.of(row))  # no replica
+        and is_same(value, seen.values[_ORDER.index(name)])
+    )
+
+
+def begin_anew(row: models.Model) -> None:
+    """Give a copy that is about to be inserted the defaults for the state of the original.
+
+    It has another key than the row that it was loaded as: the state is that row's.
+    """
+    seen = _of(row)
+    if seen is None or seen.pk == row.pk:
+        return
+    for column in row._meta.concrete_fields:
+        name = column.attname
+        if name in STATE_FIELDS and is_same(vars(row).get(name), seen.values[_ORDER.index(name)]):
+            setattr(row, name, column.get_default())
+
+
+def _change(row: models.Model, changes: dict[str, Any]) -> None:
+    seen = _of(row)
+    if seen is not None and changes:
+        values = {**dict(zip(_ORDER, seen.values, strict=True)), **changes}
+        vars(row)["_seen"] = seen._replace(values=tuple(values[name] for name in _ORDER))

@@ -1,0 +1,84 @@
+"""What each transition writes to a row's state: pure functions from times to columns.
+
+Sections 1 and 3 of docs/reference/compatibility.md. When a transition may be written is
+decided in ``transitions``.
+"""
+
+import datetime
+from typing import Any
+
+from django.db.models import Q
+
+from ..indexes import DONE
+
+__all__ = [
+    "DOING",
+    "DONE",
+    "READY",
+    "STATE_FIELDS",
+    "claim",
+    "end",
+    "reset",
+    "stale",
+    "step",
+]
+
+READY, DOING = 10, 20
+
+#: The columns that only transitions write.
+STATE_FIELDS = frozenset(
+    {
+        "status",
+        "start_time",
+        "current_step",
+        "step1_time",
+        "step2_time",
+        "step3_time",
+        "done_time",
+        "success",
+        "auto_reset_time",
+    }
+)
+
+
+def claim(now: datetime.datetime, lease: datetime.datetime) -> dict[str, Any]:
+    """Return the columns of a row that is claimed ``now``, until ``lease``."""
+    return {
+        "status": DOING,
+        "start_time": now,
+        "current_step": 1,
+        "step1_time": now,
+        "auto_reset_time": lease,
+        "mod_time": now,
+    }
+
+
+def step(number: int, now: datetime.datetime) -> dict[str, Any]:
+    """Return the columns of a row whose step ``number`` starts ``now``."""
+    values: dict[str, Any] = {"current_step": number, "mod_time": now}
+    if f"step{number}_time" in STATE_FIELDS:  # steps above 3 have no column
+        values[f"step{number}_time"] = now
+    return values
+
+
+def end(now: datetime.datetime, success: bool | None) -> dict[str, Any]:
+    """Return the columns of a row that is DONE ``now``."""
+    return {"status": DONE, "success": success, "done_time": now, "auto_reset_time": None}
+
+
+def reset(now: datetime.datetime, again: datetime.datetime) -> dict[str, Any]:
+    """Return the columns of a row that is READY ``now``, and published again at ``again``."""
+    cleared: dict[str, Any] = dict.fromkeys(STATE_FIELDS)
+    return {**cleared, "status": READY, "auto_reset_time": again, "mod_time": now}
+
+
+def stale(now: datetime.datetime) -> Q:
+    """Return what is true of a row that auto-reset looks at.
+
+    ``status < DONE OR status > DONE``, because a plain ``!=`` uses no index.
+    """
+    return (
+        Q(status__lt=DONE, auto_reset_time__lt=now)
+        | Q(status__gt=DONE, auto_reset_time__lt=now)
+        | Q(status=READY, auto_reset_time=None)
+    )

@@ -1,0 +1,10 @@
+"""A worker runs a row.
+
+- ``executor``: the story: claim, steps, proxy requests, finish
+- ``steps``: one handler, and what it may answer
+- ``asynchronous``: async handlers in a worker's sync code
+- ``heartbeat``: leases renewed while their run lives
+- ``envelope``: how a run's answer is wrapped for Celery and HTTP
+- ``only_json``: no message is decoded that is not JSON
+- ``proxy``: the HTTP requests that steps ask for
+"""

@@ -1,0 +1,53 @@
+"""The envelope that every answer comes in (compatibility facts, section 8)."""
+
+import json
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+
+from ..exceptions import DjangoSimpleTask2Error
+
+
+def success(result: object) -> dict[str, Any]:
+    """Wrap what a run returned."""
+    return {"success": True, "result": result, "error": {"code": 0, "message": "OK"}}
+
+
+def failure(error: DjangoSimpleTask2Error) -> dict[str, Any]:
+    """Wrap an error."""
+    return {
+        "success": False,
+        "result": None,
+        "error": {"code": error.code, "message": error.message},
+    }
+
+
+def in_words(answer: dict[str, Any]) -> str:
+    """Return what Celery logs and sends as an event of an answer that nobody stores.
+
+    What a handler returned stays out: it may be secret, it may be long, and to shorten
+    it costs Celery more than it costs to claim the row.
+    """
+    if answer["success"]:
+        return f"{answer['result']['task_info']}: OK"
+    return "{code}: {message}".format(**answer["error"])
+
+
+def storable(result: dict[str, Any]) -> dict[str, Any]:
+    """Put what a handler returned into JSON's types; odd things become their repr().
+
+    A finished row must not fail for what its handler returned.
+    """
+    data = result["data"]
+    try:
+        data = json.loads(json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        data = _in_words(data)
+    return {**result, "data": data}
+
+
+def _in_words(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # of the handler's own class, or an int of 5,000 digits
+        return object.__repr__(value)
