@@ -14,8 +14,6 @@ import pytest
 from celery import current_app
 from kombu import Exchange, Queue
 
-from simpletask2_celery.publishing import messages as row_messages
-from simpletask2_celery.publishing import to_celery, to_lists
 from tests.support import ALIASES, ROOT, networks, services
 
 CHANNELS = [None, "mail", "a", "routed"]
@@ -67,6 +65,8 @@ def empty_the_broker():
 
 
 def close_breakers():
+    from simpletask2_celery.publishing import to_celery, to_lists
+
     to_celery.forget()
     to_lists.breaker.close()
 
@@ -156,6 +156,8 @@ _brokers = []
 
 def message_of(row):
     """Return the kwargs of a row's message."""
+    from simpletask2_celery.publishing import messages as row_messages
+
     kind, key, _ = row_messages.of_row(row, row.get_channel_name())
     return kind.kwargs(key)
 
