@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from celery.signals import worker_init
+from celery.signals import worker_init, worker_ready
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -29,9 +29,10 @@ def _begin_worker(sender: Any, **kwargs: object) -> None:
     from .fast.clients import OneClient
     from .legacy import mover
     from .recovery import keeper, overdue
-    from .rows import sessions
+    from .rows import no_fork, sessions
     from .running import executor  # noqa: F401  before the pool forks, whose children share it
 
+    worker_ready.connect(no_fork.note_pool)
     keeper.begin(sender)
     sessions.keep_track()
     if conf.shortcuts:

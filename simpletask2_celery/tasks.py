@@ -12,12 +12,12 @@ from celery.exceptions import SoftTimeLimitExceeded
 from . import exceptions
 from .conf import conf
 from .exceptions import DjangoSimpleTask2Error
-from .models import SimpleTask
+from .rows.model import Row
 from .publishing import publisher
 from .publishing.messages import DO_TASK
 from .publishing.to_celery import BATCH
 from .recovery import auto_reset, schedule
-from .rows import sessions, task_info
+from .rows import lookup, sessions, task_info
 from .running import envelope, only_json
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
     name = ""
     noted = partial(board.noted, task_id=str(request.id))
     try:
-        task_model, database, pk = task_info.named_row(SimpleTask, app_label, model, key, using)
+        task_model, database, pk = lookup.named_row(app_label, model, key, using)
         name = task_info.text(task_model, pk)
         # In a context of its own: what a handler activates, another row must not see.
         result = copy_context().run(executor.run, task_model, database, pk, noted=noted)
@@ -104,9 +104,9 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
     return envelope.success(result)
 
 
-def _publish_later(model: type[SimpleTask], using: str, pk: Any) -> None:
+def _publish_later(model: type[Row], using: str, pk: Any) -> None:
     """Publish once more a row that a transaction has locked: this message is spent."""
-    rows = model._base_manager.using(using).filter(pk=pk, status=SimpleTask.READY)
+    rows = model._base_manager.using(using).filter(pk=pk, status=Row.READY)
     if conf.publish_to != "redis":  # whose lists have no time: there the lease decides
         publisher.publish_on_commit(rows, using=using, countdown=UNLOCKED)
 

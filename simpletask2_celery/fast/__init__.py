@@ -5,7 +5,7 @@ and the plain path beside its call does the work. Each returns a function that i
 or None where something is unusual about the model, the values, the app or the broker. What
 each is worth is in docs/evidence/performance.md.
 
-- ``statements``: the INSERT, the claim and the saves of a run, without the ORM's compiler
+- ``statements``: the claim and the saves of a run, without the ORM's compiler
 - ``templates``: Celery's message of a row, made once a kind and copied
 - ``pushes``: many such messages in one command of Redis
 - ``clients``: one Redis client for all messages of a channel
@@ -13,6 +13,8 @@ each is worth is in docs/evidence/performance.md.
 
 from collections.abc import Callable
 from typing import Any
+
+from django.db.models import Q
 
 from ..conf import conf
 from . import clients, statements, templates
@@ -25,16 +27,14 @@ def claim_of(
     return statements.claim_of(model, using, where, values, token) if conf.shortcuts else None
 
 
-def insert_of(
-    row: Any, using: str, fields: list[Any], returning: list[Any]
-) -> Callable[[], Any] | None:
-    """Return what inserts a row and returns its key; see ``statements``."""
-    return statements.insert_of(row, using, fields, returning) if conf.shortcuts else None
-
-
 def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None] | None:
     """Return what saves what a run has changed of its row; see ``statements``."""
     return statements.update_of(row, fence, base) if conf.shortcuts else None
+
+
+def keys_of(model: Any, using: str, keys: list[Any]) -> Q | None:
+    """Return the condition that a row's key is one of many; see ``statements``."""
+    return statements.keys_of(model, using, keys) if conf.shortcuts else None
 
 
 def copier(

@@ -1,7 +1,8 @@
 """The statements of a row's life, compiled once a model.
 
-The INSERT of a new row; the claim, which updates a row and loads it in one query where the
-database has UPDATE … RETURNING; and each later write of a run, an UPDATE behind its fence.
+The claim, which updates a row and loads it in one query where the database has
+UPDATE … RETURNING; each later write of a run, an UPDATE behind its fence; and the condition
+that a row is one of a thousand.
 """
 
 import datetime
@@ -61,37 +62,6 @@ def claim_of(
     return claim
 
 
-def insert_of(
-    row: Any, using: str, fields: list[Any], returning: list[Any]
-) -> Callable[[], Any] | None:
-    """Return what inserts a row and returns the value of its automatic primary key."""
-    model: Any = type(row)
-    key, connection = row._meta.pk, connections[using]
-    columns = _columns(fields)
-    if (
-        not _can_return(model, using)
-        or returning != [key]
-        or key in fields
-        or not _odd_columns(model).isdisjoint(columns)
-        or key.get_db_converters(connection)
-        or not _are_plain(vars(row).get(field.attname) for field in fields)
-    ):
-        return None
-    pairs = ((field, field.pre_save(row, True)) for field in fields)
-    parameters = _parameters(model, using, pairs, {})
-    if not _are_plain(parameters):
-        return None
-    empty = tuple(one is None for one in parameters)  # most are: NULL needs no parameter
-
-    def insert() -> Any:
-        with connection.cursor() as cursor:
-            statement = _insert(model, using, columns, empty)
-            cursor.execute(statement, [one for one in parameters if one is not None])
-            return cursor.fetchone()[0]
-
-    return insert
-
-
 def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None] | None:
     """Return what saves what a run has changed of its row.
 
@@ -122,6 +92,26 @@ def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None
             return written if cursor.rowcount > 0 else None
 
     return update
+
+
+def keys_of(model: Any, using: str, keys: list[Any]) -> models.Q | None:
+    """Return the condition that a row's key is one of many, as one parameter: an array.
+
+    A thousand parameters cost the driver as much as the rows.
+    """
+    connection, key = connections[using], model._meta.pk
+    if connection.vendor != "postgresql" or len(model._meta.pk_fields) > 1:
+        return None
+    values = [key.get_db_prep_value(one, connection) for one in keys]
+    array = models.Value(values, models.Field())
+    is_one = models.Func(
+        models.F("pk"),
+        array,
+        template="%(expressions)s)",
+        arg_joiner=" = ANY(",
+        output_field=models.BooleanField(),
+    )
+    return models.Q(is_one)
 
 
 # -- the reasons to decline ----------------------------------------------------------------
@@ -245,15 +235,6 @@ def _update(
         unlocked = f"SELECT {key} FROM {table} WHERE {condition}"
         condition = f"{key} = ({unlocked} FOR NO KEY UPDATE SKIP LOCKED)"
     return f"UPDATE {table} SET {values} WHERE {condition}"
-
-
-@lru_cache(maxsize=1000)
-def _insert(model: Any, using: str, columns: tuple[str, ...], empty: tuple[bool, ...]) -> str:
-    quote = connections[using].ops.quote_name
-    names = ", ".join(map(quote, columns))
-    values = ", ".join("NULL" if is_empty else "%s" for is_empty in empty)
-    table, key = quote(model._meta.db_table), quote(_field(model, "pk").column)
-    return f"INSERT INTO {table} ({names}) VALUES ({values}) RETURNING {key}"
 
 
 @cache

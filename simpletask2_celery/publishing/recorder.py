@@ -1,6 +1,6 @@
-"""What was published, for a test to look at: caught where it would leave the process."""
+"""The sender that tests put in the place of the real one: it keeps messages, and sends none."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,13 +41,13 @@ class PublishedMessage:
 
     def carries(self, row: Row) -> bool:
         """Tell whether the message names this row."""
-        home = databases.of(row)
-        return (type(row), home) == (self.model, self.using) and row.pk in self.ids
+        is_kin = (type(row), databases.of(row)) == (self.model, self.using)
+        return is_kin and row.pk in self.ids
 
     def __str__(self) -> str:
         names = ", ".join(task_info.text(self.model, pk) for pk in self.ids)
-        given = {name: getattr(self, name) for name in _OPTIONS}
-        options = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        values = [(name, getattr(self, name)) for name in _OPTIONS]
+        options = [f"{name}={value!r}" for name, value in values if value is not None]
         return f"{names} ({', '.join(options)})"
 
 
@@ -55,22 +55,22 @@ class Published:
     """What has been published since a ``with published()`` began."""
 
     def __init__(self) -> None:
-        """Begin. What waits for the commit of a test's transaction came before."""
+        """Begin. What waits for the commit of a test's transaction now is not caught."""
         self._messages: list[PublishedMessage] = []
-        self._before = [hook for hook, _ in _waiting()]
+        self._before = [publication for publication, _ in _waiting()]
         self._is_over = False
 
     @property
     def messages(self) -> list[PublishedMessage]:
         """The messages, oldest first.
 
-        Those of a transaction that is open wait for its commit; that of a TestCase,
-        which never comes, is taken for done.
+        Those of an open transaction wait for its commit. The transaction of a TestCase never
+        commits: its messages count as published.
         """
         if not self._is_over:
-            for hook, in_test_only in _waiting():
-                if in_test_only and hook not in self._before:
-                    hook()
+            for publication, in_test_only in _waiting():
+                if in_test_only and publication not in self._before:
+                    publication()
         return list(self._messages)
 
     def assert_published(
@@ -81,59 +81,48 @@ class Published:
         eta: datetime | None = None,
         priority: int | None = None,
     ) -> list[PublishedMessage]:
-        """Assert that the row was published, with the options that are given.
+        """Assert that the row was published, with the options that are not None.
 
         Returns the messages that carry it. Raises AssertionError, which lists what was
         published.
         """
-        wanted = _given((queue, countdown, eta, priority))
-        found = [
+        values = zip(_OPTIONS, (queue, countdown, eta, priority), strict=True)
+        options = [(name, value) for name, value in values if value is not None]
+        carrying = [
             message
             for message in self.messages
             if message.carries(row)
-            and all(getattr(message, name) == value for name, value in wanted.items())
+            and all(getattr(message, name) == value for name, value in options)
         ]
-        if not found:
+        if not carrying:
             text = translate("{task_info} was not published{options}. {published}")
-            options = "".join(f", {name}={value!r}" for name, value in wanted.items())
+            words = "".join(f", {name}={value!r}" for name, value in options)
             name = row.get_task_info()
-            shown = text.format(task_info=name, options=options, published=self)
-            raise AssertionError(shown)
-        return found
+            raise AssertionError(text.format(task_info=name, options=words, published=self))
+        return carrying
 
     def assert_not_published(self, *rows: Row) -> None:
         """Assert that none of the rows was published; without rows, nothing at all.
 
         Raises AssertionError, which lists what was published.
         """
-        found = [
-            message
-            for message in self.messages
-            if not rows or any(message.carries(row) for row in rows)
-        ]
-        if found:
-            raise AssertionError(str(self))
+        for message in self.messages:
+            if not rows or any(message.carries(row) for row in rows):
+                raise AssertionError(str(self))
 
     def __str__(self) -> str:
         lines = [f"\n  {message}" for message in self.messages]
         text = translate("Published: {messages}")
-        said = text.format(messages="".join(lines) or translate("nothing."))
-        count = sum(not hook.is_sent for hook, in_test_only in _waiting() if not in_test_only)
+        text = text.format(messages="".join(lines) or translate("nothing."))
+        count = sum(not waiting.is_sent for waiting, in_test_only in _waiting() if not in_test_only)
         if count:
-            text = ngettext(
+            more = ngettext(
                 "{count} publication waits for the commit of a transaction that is open.",
                 "{count} publications wait for the commit of a transaction that is open.",
                 count,
             )
-            said += "\n" + text.format(count=count)
-        return said
-
-    def _end(self) -> None:
-        _ = self.messages  # of hooks that nobody catches later
-        self._is_over = True
-
-    def _note(self, sent: list[Message], chunk: int, options: dict[str, Any]) -> None:
-        self._messages += [_published(message, options) for message in messages.chunks(sent, chunk)]
+            text += "\n" + more.format(count=count)
+        return text
 
 
 @contextmanager
@@ -141,54 +130,47 @@ def published() -> Iterator[Published]:
     """Catch what is published inside, and send none of it, eager mode included.
 
     Works in TestCase, whose transaction counts as committed, and in TransactionTestCase.
-    Inside another one both catch.
+    Inside another ``published()`` both catch.
     """
     caught = Published()
 
     def send(sent: list[Message], chunk: int, options: dict[str, Any]) -> None:
-        caught._note(sent, chunk, options)
-        if otherwise is not publisher.send:  # another one's
-            otherwise(sent, chunk, options)
+        caught._messages += [_published(one, options) for one in messages.chunks(sent, chunk)]
+        if outside is not publisher.send:  # but another recorder's
+            outside(sent, chunk, options)
 
-    with publisher.sent_by(send) as otherwise:
+    with publisher.sent_by(send) as outside:
         try:
             yield caught
         finally:
-            caught._end()
+            _ = caught.messages  # those of a TestCase's transaction
+            caught._is_over = True
 
 
 def _waiting() -> Iterator[tuple[publisher.Publication, bool]]:
-    """Return what waits for a commit, and whether it is for a TestCase's alone."""
+    """Yield what waits for a commit, and whether only that of a TestCase's transaction."""
     for connection in connections.all(initialized_only=True):
         blocks = connection.atomic_blocks
         in_test_only = all(getattr(block, "_from_testcase", False) for block in blocks)
-        for entry in list(connection.run_on_commit):
-            if isinstance(entry[1], publisher.Publication):
-                yield entry[1], in_test_only
-
-
-def _given(options: Iterable[Any]) -> dict[str, Any]:
-    named = zip(_OPTIONS, options, strict=True)
-    return {name: value for name, value in named if value is not None}
+        for _, hook, *_ in list(connection.run_on_commit):
+            if isinstance(hook, publisher.Publication):
+                yield hook, in_test_only
 
 
 def _published(message: Message, options: dict[str, Any]) -> PublishedMessage:
     kind, row = message.kind, message.row
     model = apps.get_model(kind.app_label, kind.model)
     keys = row if isinstance(row, list) else [row]
-    kwargs = kind.kwargs(row)
-    where = {**to_celery.queue_of(kind.channel, kwargs), **options}
     queue = None
     if conf.publish_to != "redis":
-        routed = current_app.amqp.router.route(where, messages.DO_TASK, (), kwargs)
-        queue = routed["queue"].name
+        kwargs = kind.kwargs(row)
+        where = {**to_celery.queue_of(kind.channel, kwargs), **options}
+        queue = current_app.amqp.router.route(where, messages.DO_TASK, (), kwargs)["queue"].name
     return PublishedMessage(
         model=model,
         ids=tuple(task_info.pk_of_json(model, key) for key in keys),
         using=kind.using or "default",
         channel=kind.channel,
         queue=queue,
-        countdown=options.get("countdown"),
-        eta=options.get("eta"),
-        priority=options.get("priority"),
+        **{name: options.get(name) for name in ("countdown", "eta", "priority")},
     )

@@ -6,5 +6,6 @@
 - ``backlog``: READY rows that only wait in a long queue
 - ``lost_runs``: rows whose runs are lost again and again are given up
 - ``board``, ``keeper``: notes of what each process runs, and what is done for a dead one
+- ``threads``: threads that look after something for as long as a worker lives
 - ``hints``: what processes tell each other by the project's cache
 """

@@ -1,23 +1,24 @@
-"""When the last auto-reset ran, and who is to run a missing one: hints in the cache."""
+"""When the last auto-reset ran, and who is to run a missing one."""
 
 import time
 
 from . import hints
 
 KEPT = 7 * 24 * 3600  # seconds
+_NAME = "last-reset"
 
 
 def note() -> None:
     """Note that a reset has run just now."""
-    hints.put("last-reset", time.time(), KEPT)
+    hints.put({_NAME: time.time()}, KEPT)
 
 
 def age() -> float | None:
     """Return how many seconds ago a reset ran; None where that is not known."""
-    noted = hints.get("last-reset")
-    if isinstance(noted, bool) or not isinstance(noted, (int, float)):
+    at = hints.get([_NAME]).get(_NAME)
+    if isinstance(at, bool) or not isinstance(at, (int, float)):
         return None  # not our own note
-    age = time.time() - noted
+    age = time.time() - at
     return max(0.0, age) if abs(age) < KEPT else None
 
 

@@ -9,7 +9,7 @@
 - ``store``: the statements, by the ORM or by a shortcut of ``fast``
 - ``querysets``: which rows are whose, light rows, pages of rows
 - ``announcing``: sends the signals once their fact is committed
-- ``task_info``: the name of a row, "app.model:pk"
+- ``task_info``, ``lookup``: the name of a row, "app.model:pk", and the row of a name
 - ``databases``, ``transactions``, ``sessions``, ``retrying``, ``clock``: aliases and replicas,
   savepoints and hooks, sessions of a worker, statements tried again, the database's clock
 - ``timeouts``, ``redis_connection``, ``deadline``, ``at_once``, ``no_fork``, ``interruptions``:

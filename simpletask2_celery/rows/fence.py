@@ -19,6 +19,7 @@ from . import querysets, transactions
 from .states import STATE_FIELDS
 from .values import PLAIN, is_expression, is_same
 
+NAME = "_fence"  # the attribute of a row, which no copy and no pickle of it gets
 _UNKNOWN = object()  # equal to nothing
 
 
@@ -104,7 +105,7 @@ class Fence:
 
 def of(row: models.Model) -> Fence | None:
     """Return the fence of the run that holds the row; None outside of runs."""
-    fence: Fence | None = vars(row).get("_fence")
+    fence: Fence | None = vars(row).get(NAME)
     return fence
 
 
@@ -118,7 +119,7 @@ def set_around(row: Any, using: str, status: int) -> None:
 
 def put(fence: Fence, row: models.Model) -> None:
     """Put a fence around a row."""
-    vars(row)["_fence"] = fence
+    vars(row)[NAME] = fence
 
 
 def move(fence: Fence, row: models.Model) -> None:
@@ -130,7 +131,7 @@ def move(fence: Fence, row: models.Model) -> None:
 
 def lift(row: models.Model) -> None:
     """Take the fence away: the run is over, and the row saved as any other."""
-    vars(row).pop("_fence", None)
+    vars(row).pop(NAME, None)
 
 
 def is_held(row: models.Model) -> bool:

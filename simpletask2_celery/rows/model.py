@@ -15,7 +15,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import exceptions, fast
+from .. import exceptions
 from ..conf import conf
 from . import clock, deadline, fence, seen, states, task_info, timeouts
 from .states import STATE_FIELDS
@@ -152,7 +152,7 @@ class Row(models.Model):
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle has of the row: not the fence of a run."""
         held: dict[str, Any] = super().__getstate__()
-        return {k: v for k, v in held.items() if k not in ("_fence", "_saving", "_do_update")}
+        return {k: v for k, v in held.items() if k not in (fence.NAME, "_saving", "_do_update")}
 
     # -- saving ------------------------------------------------------------------------
 
@@ -204,14 +204,9 @@ class Row(models.Model):
                 self._begin()
                 saving.is_inserted = True
             saving.is_created = table is self._meta.concrete_model
-        shortcut = None
-        if not raw:
-            shortcut = fast.insert_of(self, using, fields, returning_fields)
-        if shortcut is None:
-            return super()._do_insert(  # type: ignore[misc]
-                manager, using, fields, returning_fields, raw
-            )
-        return [(shortcut(),)]
+        return super()._do_insert(  # type: ignore[misc]
+            manager, using, fields, returning_fields, raw
+        )
 
     def _begin(self) -> None:
         """Give a row that is about to be inserted the time to look after it."""

@@ -7,6 +7,7 @@ The pool waits two seconds at most, and the thread leaves no connection open.
 
 import os
 import threading
+from typing import Any
 
 from django.db import connections
 
@@ -38,10 +39,10 @@ class NoFork:
                 _changed.notify_all()
 
 
-def expect_forks(worker_pool: object) -> None:
-    """Note whether the worker's pool, Celery's, is one of processes."""
+def note_pool(sender: Any, **kwargs: object) -> None:
+    """Note whether the pool of a worker that is ready is one of processes."""
     global _forks
-    _forks = "prefork" in type(worker_pool).__module__
+    _forks = "prefork" in type(sender.pool).__module__
 
 
 def _close_connections() -> None:

@@ -66,23 +66,8 @@ def update(rows: models.QuerySet[Any], values: dict[str, Any], wait: bool) -> in
 
 
 def with_key(model: type[models.Model], using: str, keys: list[Any]) -> models.Q:
-    """Return the condition that a row's key is one of many.
-
-    One parameter where the database has arrays: a thousand would cost as much as the rows.
-    """
-    connection, key = connections[using], model._meta.pk
-    if connection.vendor != "postgresql" or len(model._meta.pk_fields) > 1:
-        return models.Q(pk__in=keys)
-    values = [key.get_db_prep_value(one, connection) for one in keys]
-    array = models.Value(values, models.Field())
-    is_one = models.Func(
-        models.F("pk"),
-        array,
-        template="%(expressions)s)",
-        arg_joiner=" = ANY(",
-        output_field=models.BooleanField(),
-    )
-    return models.Q(is_one)
+    """Return the condition that a row's key is one of many."""
+    return fast.keys_of(model, using, keys) or models.Q(pk__in=keys)
 
 
 def persist(

@@ -1,13 +1,14 @@
 """Timeouts that an operator sets at run time, in Redis keys per channel.
 
-Compatibility facts, section 6. A Redis that is down, silent or absent must never
-hold up a save: every look is bounded, remembered for some seconds, and given up
-for longer after a failure; the model's own timeout then holds.
+Section 6 of the compatibility page. A Redis that is down, silent or absent must never hold up
+a save: every question is bounded, its answer is used for some seconds, and after a failure
+nothing is asked for longer. The model's own timeout holds then.
 """
 
 import logging
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from . import deadline, redis_connection
@@ -20,7 +21,6 @@ SHARE = 1 / 6  # of PUBLISH_TIMEOUT
 MOST = 1000  # answers that are remembered: a channel may come from a user's field
 LONGEST = 366 * 24 * 3600  # seconds of a lease or a wait
 
-_answers: dict[str, tuple[float, int | None]] = {}
 _breaker = deadline.Breaker(GIVEN_UP)
 
 
@@ -29,48 +29,39 @@ def look_up(key: str, connect: Callable[[], Any]) -> int | None:
 
     ``connect`` returns the project's Redis connection.
     """
-    now = time.monotonic()
-    until, seconds = _answers.get(key, (0.0, None))
-    if now < until:
-        return seconds
-    seconds = _ask(key, connect)
-    if len(_answers) >= MOST:
-        _answers.clear()
-    _answers[key] = (now + REMEMBERED, seconds)
-    return seconds
+    return _remembered(key, connect, int(time.monotonic() / REMEMBERED))
 
 
 def forget() -> None:
     """Forget every answer and every failure."""
     _breaker.close()
-    _answers.clear()
+    _remembered.cache_clear()
 
 
-def _ask(key: str, connect: Callable[[], Any]) -> int | None:
+@lru_cache(maxsize=MOST)
+def _remembered(key: str, connect: Callable[[], Any], period: int) -> int | None:
     if _breaker.is_open():
         return None
     try:
         with deadline.waiting(SHARE) as seconds:
-            stored = redis_connection.ask(connect(), lambda redis: redis.get(key), seconds)
-    except NotImplementedError:  # the cache of that alias is not a django-redis one
-        _breaker.open()
-        return None
+            value = redis_connection.ask(connect(), lambda redis: redis.get(key), seconds)
     except Exception as error:
         _breaker.open()
-        logger.info(
-            "No run-time timeouts from Redis for %d s, the models' own hold: %s",
-            GIVEN_UP,
-            type(error).__name__,
-        )
+        if not isinstance(error, NotImplementedError):  # or it is no cache of django-redis
+            logger.info(
+                "No run-time timeouts from Redis for %d s, the models' own hold: %s",
+                GIVEN_UP,
+                type(error).__name__,
+            )
         return None
-    return _seconds(key, stored)
+    return _seconds(key, value)
 
 
-def _seconds(key: str, stored: Any) -> int | None:
-    if not stored:
+def _seconds(key: str, value: Any) -> int | None:
+    if not value:
         return None
     try:
-        seconds = int(stored)
+        seconds = int(value)
     except (ValueError, TypeError):  # or digits by the thousand
         seconds = 0
     if not 0 < seconds <= LONGEST:

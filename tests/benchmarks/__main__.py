@@ -1,10 +1,11 @@
-"""``python -m tests.benchmarks [--rows N] [--rounds N] [--only NAME …] [--write]``."""
+"""``python -m tests.benchmarks``: measure, and with ``--write`` put it into the documents."""
 
 import argparse
+import os
 import signal
 import sys
 
-from tests.benchmarks import report, rounds, servers
+from tests.benchmarks import report, rounds, servers, without
 from tests.benchmarks.scales import SCALES
 from tests.benchmarks.systems import SYSTEMS
 
@@ -14,16 +15,20 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3, help="alternated; medians count")
     parser.add_argument("--rows", type=int, default=4000, help="of a drain")
     parser.add_argument("--quick", action="store_true", help="one small round")
-    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="into docs/evidence/performance.md")
     names = [*SYSTEMS, *SCALES]
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, metavar="NAME", help=str(names)
+    )
+    parser.add_argument(
+        "--without", nargs="+", choices=without.NAMES, default=[], help="shortcuts of ours"
     )
     return parser.parse_args()
 
 
 def main():
     asked = arguments()
+    os.environ.update(without.environ(*asked.without))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and stop what runs
     if asked.quick:
         asked.rounds, asked.rows = 1, min(asked.rows, 200)

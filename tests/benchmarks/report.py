@@ -1,4 +1,4 @@
-"""The run in words: tables for the screen and docs/performance.md, and the chart."""
+"""The run in words: tables for the screen and docs/evidence/performance.md, and the chart."""
 
 import datetime
 import os
@@ -11,7 +11,7 @@ from tests.benchmarks import chart
 from tests.benchmarks.systems import SYSTEMS
 from tests.benchmarks.targets import TARGETS
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+DOCS = Path(__file__).parent.parent.parent / "docs/evidence"
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 TARGETS_HEAD = ["target", "aim", "this run", "", "the best there is"]
 PACKAGES = (
@@ -92,9 +92,11 @@ def write_scales(scales, command):
         title, lines = scale(name, found)
         old = re.compile(rf"{re.escape(title)}\n\n(?:\|.*\n)+(?:\n[\d-]+, `python -m .*`\.\n)?")
         place = old.search(text)
-        assert place, f"{document.name} has no table {title}"
         new = f"{title}\n\n{lines}{dated}\n"
-        text = f"{text[: place.start()]}{new}{text[place.end() :]}"
+        if place is None:  # its first time
+            text = text.replace(END, f"{new}\n{END}")
+        else:
+            text = f"{text[: place.start()]}{new}{text[place.end() :]}"
     document.write_text(_with_targets(text, scales))
 
 

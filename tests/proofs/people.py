@@ -1,4 +1,4 @@
-"""What people do every day, and what came of it: the second table of docs/reliability.md.
+"""What people do every day, and what came of it: the second table of docs/evidence/reliability.md.
 
 ``python -m tests.proofs.people`` runs the tests of each case and says whether all of them
 have held; ``--write`` puts its table into the page. The exit code is 1 where one failed.
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import django
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/reliability.md"
+PAGE = ROOT / "docs/evidence/reliability.md"
 BEGIN, END = "<!-- people: begin -->\n", "<!-- people: end -->"
 
 

@@ -3,7 +3,7 @@
 Hypothesis draws who loads, keeps, changes, copies, pickles, saves and refreshes instances
 of a few rows, in blocks that commit or are rolled back, outside of runs and in them, while
 others claim, finish and reset the rows. After each event every row must be what the rules
-say (docs/models.md, "Steer rows from code" and "At least once"):
+say (docs/learn/models.md, "Steer rows from code" and "At least once"):
 
 - a save outside of runs writes the user's fields, and of the state what its caller has
   changed since the instance has seen it;

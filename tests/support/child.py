@@ -17,8 +17,7 @@ def say(what):
 def run():
     """Run the rows that each line names; say the code of each, 0 for DONE by us."""
     from simpletask2_celery.exceptions import DjangoSimpleTask2Error
-    from simpletask2_celery.models import SimpleTask
-    from simpletask2_celery.rows import task_info
+    from simpletask2_celery.rows import lookup
     from simpletask2_celery.running import executor
 
     say("ready")
@@ -28,7 +27,7 @@ def run():
         for name in names:
             label, _, pk = name.partition(":")
             app, _, model = label.partition(".")
-            found = task_info.resolve_model(app, model, SimpleTask)
+            found = lookup.named_model(app, model)
             try:
                 executor.run(found, using, pk)
                 codes.append(0)

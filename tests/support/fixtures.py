@@ -59,7 +59,7 @@ def empty_the_broker():
 
     for channel in CHANNELS:
         queued(channel)
-    for pattern in (f"*{current_app.conf.task_default_queue}:*", hints.key("*")):
+    for pattern in (f"*{current_app.conf.task_default_queue}:*", f"*{hints.key('*')}"):
         if keys := list(redis().scan_iter(pattern)):
             redis().delete(*keys)
 

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 
 from tests.support.fixtures import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _FILE = re.compile(r"^# ([\w/.@-]+\.\w+|Dockerfile)(?::.*)?$", re.MULTILINE)
 
 
@@ -89,6 +89,6 @@ def links(page):
 
 def metrics():
     """Return {name: labels} of the table of metrics on the page about observing."""
-    page = (ROOT / "docs/observing.md").read_text()
+    page = (ROOT / "docs/operate/observing.md").read_text()
     lines = re.findall(r"^\| `(simpletask2_\w+)` \| ([^|]+) \|", page, re.MULTILINE)
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in lines}

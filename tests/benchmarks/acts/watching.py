@@ -37,8 +37,8 @@ def of(model):
         return answer
 
     with connection.execute_wrapper(take):
-        end = time.monotonic() + figures.ALL
-        found = figures._of_model(model, "default", end, history=True)
+        end, depth = time.monotonic() + figures.ALL, figures.Depth.HISTORY
+        found = figures.of_table(model, "default", end, figures.LIMIT, depth)
     if found.problem or not found.total.done or not sum(one.done for one in found.day):
         raise SystemExit(f"{found.label}: {found.problem or 'nothing was counted'}")
     return took

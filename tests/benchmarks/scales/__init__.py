@@ -11,6 +11,7 @@ from tests.benchmarks.scales.limits import limits
 from tests.benchmarks.scales.proxies import proxies
 from tests.benchmarks.scales.resets import resets
 from tests.benchmarks.scales.saves import saves
+from tests.benchmarks.scales.shortcuts import shortcuts
 from tests.benchmarks.scales.watching import watching
 from tests.benchmarks.scales.ways import ways
 
@@ -24,5 +25,6 @@ SCALES = {
     "watching": watching,
     "imports": imports,
     "limits": limits,
+    "shortcuts": shortcuts,
     "ways": ways,
 }

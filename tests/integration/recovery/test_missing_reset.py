@@ -15,7 +15,7 @@ pytestmark = BOTH
 
 
 def test_a_reset_needs_no_cache(monkeypatch, settings):
-    monkeypatch.setattr(hints, "_ask", lambda *_: 1 / 0)
+    monkeypatch.setattr(hints, "caches", {})
     Job.objects.bulk_create([Job()])
     assert auto_reset.run()["jobs.job"] == 1
     assert last_reset.age() is None and last_reset.ask(1)
@@ -27,7 +27,7 @@ def test_of_many_workers_one_runs_it(monkeypatch):
     watches = [overdue.Watch() for _ in range(3)]
     for watch in watches:
         watch._since -= 60
-        watch._look()
+        watch.look()
     assert ran == [1]
 
 
@@ -37,8 +37,7 @@ def test_where_resets_are_not_wanted_nobody_watches(settings):
     class Sender:
         app = current_app._get_current_object()
 
-    overdue._start(Sender)
-    assert overdue._watches == []
+    assert overdue.watch_of(Sender) is None
 
 
 def test_the_command_for_cron(capsys):

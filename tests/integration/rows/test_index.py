@@ -7,8 +7,8 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from simpletask2_celery import health
 from simpletask2_celery.rows import querysets, resetting, states
+from simpletask2_celery.watching import counts
 from tests.support.project.jobs.models import Job
 
 
@@ -44,7 +44,7 @@ def test_the_database_uses_it(using, indexed):
     # SQLite reads the table in the order of its keys instead, which it has to return.
     assert indexed in stale or connections[using].vendor == "sqlite", stale
     assert Job.do_auto_reset() is not None
-    assert health._table(Job, using).late == 0
+    assert counts.total(counts.not_done(Job, using)).stale == 0
 
 
 def test_without_it_the_database_reads_the_table(using):

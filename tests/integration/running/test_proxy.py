@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from simpletask2_celery.running import executor
-from simpletask2_celery.running.proxy import fetching
+from simpletask2_celery.running.proxy import fetching, policy
 from tests.support.project.jobs.models import Steps
 
 
@@ -42,7 +42,7 @@ def site():
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-        fetching._session().close()
+        fetching._sessions[policy.current()].close()
         fetching._sessions.clear()
 
 

@@ -1,4 +1,4 @@
-"""What docs/security.md says that a message and an aclkey cannot do."""
+"""What docs/operate/security.md says that a message and an aclkey cannot do."""
 
 import pytest
 from django.contrib.auth import get_user_model

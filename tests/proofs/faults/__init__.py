@@ -2,7 +2,7 @@
 
 ``python -m tests.proofs.faults`` meets every fault once, ``--long`` on every pair of a
 broker and a database that the machine can start; ``--write`` puts the table into
-docs/reliability.md. From top to bottom: ``__main__`` plans and reports, a ``lane`` runs
+docs/evidence/reliability.md. From top to bottom: ``__main__`` plans and reports, a ``lane`` runs
 faults on one pair, ``scenarios`` has the faults, ``rig`` what they act on, ``count`` what
 came of it.
 """

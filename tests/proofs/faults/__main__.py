@@ -14,7 +14,7 @@ from tests.proofs.faults.scenarios import FAULTS
 def arguments():
     parser = argparse.ArgumentParser("python -m tests.proofs.faults", description=__doc__)
     parser.add_argument("--long", action="store_true", help="every fault on every pair")
-    parser.add_argument("--write", action="store_true", help="into docs/reliability.md")
+    parser.add_argument("--write", action="store_true", help="into docs/evidence/reliability.md")
     parser.add_argument("--only", nargs="+", choices=FAULTS, metavar="FAULT")
     parser.add_argument("--lanes", type=int, default=plan.LANES, help="at a time")
     return parser.parse_args()

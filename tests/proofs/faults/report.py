@@ -1,4 +1,4 @@
-"""The table of a run, for the screen and for docs/reliability.md."""
+"""The table of a run, for the screen and for docs/evidence/reliability.md."""
 
 import datetime
 import platform
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.proofs.faults.scenarios import FAULTS
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "reliability.md"
+DOCUMENT = Path(__file__).parents[3] / "docs/evidence/reliability.md"
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 HEAD = [
     "fault",
