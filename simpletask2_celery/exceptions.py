@@ -19,10 +19,10 @@ CLAIMED = 2910013
 STEP_NOT_SAVED = 2910014
 ALREADY_DONE = 2910015
 
-#: Codes that mean a message came late, twice or for nothing: no harm, nothing to do.
+#: Codes of a message that came late, twice or for nothing: no harm, nothing to do.
 NOTHING_TO_DO = frozenset({ROW_GONE, NOT_READY, CLAIMED, ALREADY_DONE})
 
-#: The sentence of each code (compatibility facts, section 5).
+#: The sentence of each code (section 5 of the compatibility page).
 MESSAGES = {
     SYSTEM_ERROR: _("system error."),
     BAD_PAYLOAD: _("please send request parameters in PAYLOAD format."),
@@ -79,7 +79,7 @@ class ClaimLost(DjangoSimpleTask2Error):
 
 
 class RowLocked(DjangoSimpleTask2Error):
-    """A 2910013: not a run has the READY row, but somebody else's transaction."""
+    """2910013 of a READY row: no run has it, but somebody else's transaction locks it."""
 
 
 def error(code: int, reason: str = "", **details: object) -> DjangoSimpleTask2Error:
@@ -97,24 +97,24 @@ def claim_lost(task_info: str, code: int = STEP_NOT_SAVED) -> ClaimLost:
 
 
 def handler_failed(
-    task_info: str, step: int, cause: BaseException, more: str = ""
+    task_info: str, step: int, cause: BaseException | str, more: str = ""
 ) -> DjangoSimpleTask2Error:
     """Build the error of a handler that has raised ``cause``; ``more`` follows its text."""
     return error(
         HANDLER_FAILED,
         task_info=task_info,
         handler=f"do_task_main_step{step}",
-        error=f"{in_words(cause)}{more}",
+        error=f"{cause if isinstance(cause, str) else in_words(cause)}{more}",
     )
 
 
 def row_locked(task_info: str) -> RowLocked:
-    """Build the error of a claim that somebody else's transaction keeps from its row."""
+    """Build the error of a claim that finds its row locked by somebody else's transaction."""
     return RowLocked(CLAIMED, str(MESSAGES[CLAIMED]).format(task_info=task_info))
 
 
 def in_words(error: BaseException) -> str:
-    """Return an error as "Class: text"; the class alone where it cannot say its text."""
+    """Return an error as "Class: text", or its class alone if its ``__str__`` fails."""
     name = type(error).__name__
     try:
         return f"{name}: {error}"

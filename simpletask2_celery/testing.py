@@ -1,7 +1,7 @@
 """For users' own tests: run a row, answer its requests, look at what was published.
 
 Works with unittest and with pytest, inside a test's transaction or without one, and
-needs no broker. A row runs through the executor that workers use.
+needs no broker. The executor that workers use runs the row.
 """
 
 from contextlib import suppress
@@ -48,16 +48,21 @@ class Run:
 def run(row: Row, proxy: Any = None, throw: bool = True) -> Run:
     """Run a saved READY row to its end, here and now, and load it anew.
 
-    ``proxy`` holds the answers to its proxy requests, as ``answering`` takes them:
+    ``proxy`` holds the answers to its proxy requests, as ``answering`` takes them;
     nothing reaches the network.
 
-    Where a handler raises, its own exception is raised once the row is DONE and
-    unsuccessful; where the run fails otherwise (2910004, 2910007, 2910008, 2910010,
-    2910013–2910015), DjangoSimpleTask2Error. Without ``throw``, ``Run.error`` has
-    either, as 2910009 with the exception as its ``__cause__``. Raises ValueError for a
+    If a handler raises, raises its exception once the row is DONE and unsuccessful. If the
+    run fails otherwise, raises DjangoSimpleTask2Error (2910004, 2910007, 2910008, 2910010,
+    2910013–2910015). Without ``throw``, ``Run.error`` holds the error instead: that of a
+    handler is 2910009, with its exception as the ``__cause__``. Raises ValueError for a
     row that is not saved, and Unanswered for a request that nobody answers.
     """
-    _require_row(row)
+    if not isinstance(row, Row):
+        text = translate("run() takes a row of a SimpleTask model, not {row!r}.")
+        raise TypeError(text.format(row=row))
+    if row.pk is None or row._state.adding:
+        text = translate("{row!r} has no row yet: save it before running it.")
+        raise ValueError(text.format(row=row))
     data, error = None, None
     with answering(proxy) as came:
         try:
@@ -70,12 +75,3 @@ def run(row: Row, proxy: Any = None, throw: bool = True) -> Run:
     if error and throw:
         raise (error.code == HANDLER_FAILED and error.__cause__) or error
     return Run(row, data, came, error)
-
-
-def _require_row(row: Any) -> None:
-    if not isinstance(row, Row):
-        text = translate("run() takes a row of a SimpleTask model, not {row!r}.")
-        raise TypeError(text.format(row=row))
-    if row.pk is None or row._state.adding:
-        text = translate("{row!r} has no row yet: save it before running it.")
-        raise ValueError(text.format(row=row))

@@ -1,4 +1,4 @@
-"""The URLs of the HTTP API, under the names of the original (section 8)."""
+"""The original's URLs of the HTTP API (section 8 of the compatibility page)."""
 
 from django.urls import path
 

@@ -1,12 +1,13 @@
 """The admin's actions: the original's three, publish again, and stop.
 
-Each asks before it acts on more than a few rows, works in one query per page of rows,
-says what it did and what it left alone, and writes that to the admin's log.
+Each asks before it acts on more than a few rows, changes a page of rows by one query,
+says how many it changed and left alone, and writes its work to the admin's log.
 """
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib import admin, messages
@@ -26,7 +27,7 @@ from ..running import executor
 
 logger = logging.getLogger(__name__)
 
-FEW = 5  # rows that an action does not ask for
+FEW = 5  # rows that an action changes without a question
 
 Act = Callable[[Any, HttpRequest, QuerySet[Any]], Any]
 
@@ -34,14 +35,14 @@ Act = Callable[[Any, HttpRequest, QuerySet[Any]], Any]
 def asks_first(consequence: Any) -> Callable[[Act], Act]:
     """Let an action ask before it acts on more than ``FEW`` rows.
 
-    ``consequence`` (a lazy text) is what the question says of it.
+    ``consequence`` is a lazy text: the question says by it what the action will do.
     """
 
     def decorate(act: Act) -> Act:
         @functools.wraps(act)
-        def asked(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-            chosen: Any = queryset  # whose database is None where nobody has named one
-            queryset = queryset.using(chosen._db or router.db_for_write(queryset.model))
+        def asked(modeladmin: Any, request: HttpRequest, queryset: Any) -> Any:
+            # A queryset that no database was named for would be read from a replica.
+            queryset = queryset.using(queryset._db or router.db_for_write(queryset.model))
             some = queryset.order_by().values_list("pk")[: FEW + 1]
             if "post" in request.POST or len(some) <= FEW:
                 return act(modeladmin, request, queryset)
@@ -64,18 +65,13 @@ def asks_first(consequence: Any) -> Callable[[Act], Act]:
 )
 def reset_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> None:
     """Make the rows READY, whatever they were, and publish them after the commit."""
-    count = 0
-    permitted = _Permitted(modeladmin, request)
-    for changed, page in resetting.reset_pages(queryset, Q(), permitted.of):
+    work = _Work(modeladmin, request, queryset)
+    for changed, page in resetting.reset_pages(queryset, Q(), work.permitted):
         publisher.publish_on_commit(page, using=queryset.db)
         lost_runs.forget(page)
         ready = resetting.changed_rows(page, changed, {"status": states.READY})
-        _log(request, ready, translate("Reset and published."))
-        count += changed
-    text = translate("{ok} items have been reset successfully.")
-    _say(modeladmin, request, text.format(ok=count))
-    permitted.say()
-    _say_broker(modeladmin, request)
+        work.log(ready, translate("Reset and published."))
+    work.report(translate("{ok} items have been reset successfully."), published=True)
 
 
 @admin.action(permissions=["change"], description=_("Publish selected tasks again"))
@@ -87,19 +83,13 @@ def reset_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QueryS
 )
 def publish_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> None:
     """Publish those of the rows that are READY, after the commit."""
-    count = left = 0
-    permitted = _Permitted(modeladmin, request)
-    for page in map(permitted.of, querysets.pages(queryset)):
+    work = _Work(modeladmin, request, queryset)
+    for page in work.pages():
         ready = [row for row in page if row.status == states.READY]
-        count += publisher.publish_on_commit(ready, using=queryset.db)
-        left += len(page) - len(ready)
-        _log(request, ready, translate("Published again."))
-    _say(modeladmin, request, translate("Published again: {ok}.").format(ok=count))
-    if left:
-        text = translate("Left as they are, for they are not ready: {left}. Reset them.")
-        _say(modeladmin, request, text.format(left=left), messages.WARNING)
-    permitted.say()
-    _say_broker(modeladmin, request)
+        publisher.publish_on_commit(ready, using=queryset.db)
+        work.log(ready, translate("Published again."))
+    left = translate("Left as they are, for they are not ready: {left}. Reset them.")
+    work.report(translate("Published again: {ok}."), left, published=True)
 
 
 @admin.action(permissions=["change"], description=_("Stop selected tasks"))
@@ -111,10 +101,8 @@ def publish_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: Quer
 )
 def stop_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> None:
     """Make the rows DONE and unsuccessful; a run under way loses its claim."""
-    words = translate("Stopped.")
-    count, left = _end(modeladmin, request, queryset, words, success=False)
-    _say(modeladmin, request, translate("Stopped: {ok}.").format(ok=count))
-    _say_left_done(modeladmin, request, left)
+    words, ok = translate("Stopped."), translate("Stopped: {ok}.")
+    _Work(modeladmin, request, queryset).end(False, words, ok)
 
 
 @admin.action(permissions=["change"], description=_("Force to mark selected tasks done"))
@@ -127,11 +115,9 @@ def stop_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QuerySe
 def mark_selected_tasks_done(
     modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]
 ) -> None:
-    """Mark the rows that are not DONE so; a run under way loses its claim."""
-    count, left = _end(modeladmin, request, queryset, translate("Marked done."))
-    text = translate("{ok} items have been successfully completed.")
-    _say(modeladmin, request, text.format(ok=count))
-    _say_left_done(modeladmin, request, left)
+    """Mark the rows DONE that are not; a run under way loses its claim."""
+    ok = translate("{ok} items have been successfully completed.")
+    _Work(modeladmin, request, queryset).end(None, translate("Marked done."), ok)
 
 
 @admin.action(permissions=["change"], description=_("Force to do selected tasks"))
@@ -143,26 +129,18 @@ def mark_selected_tasks_done(
 )
 def force_do_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> None:
     """Run the rows here and now, all steps, whatever their status."""
-    ok = failed = 0
-    permitted = _Permitted(modeladmin, request)
-    for page in map(permitted.of, querysets.pages(queryset)):
-        ended: dict[int | None, list[Any]] = {}
+    work = _Work(modeladmin, request, queryset)
+    for page in work.pages():
+        by_code = defaultdict(list)
         for row in page:
-            ended.setdefault(_run(row), []).append(row)
-        good = ended.pop(None, [])
-        _log(request, good, translate("Run by force."))
-        for code, rows in ended.items():
-            words = translate("Run by force, and failed with {code}.").format(code=code)
-            _log(request, rows, words)
-        ok += len(good)
-        failed += len(page) - len(good)
-    if ok or not failed:
-        text = translate("{ok} items have been successfully completed.")
-        _say(modeladmin, request, text.format(ok=ok))
-    if failed:
-        text = translate("{failed} items failed.").format(failed=failed)
-        _say(modeladmin, request, text, messages.ERROR)
-    permitted.say()
+            by_code[_run(row)].append(row)
+        work.log(by_code.pop(None, []), translate("Run by force."))
+        for code, rows in by_code.items():
+            text = translate("Run by force, and failed with {code}.")
+            work.log(rows, text.format(code=code), changed=False)
+    all_failed = work.left and not work.changed
+    ok = "" if all_failed else translate("{ok} items have been successfully completed.")
+    work.report(ok, translate("{failed} items failed."), messages.ERROR)
 
 
 #: All of them, as ``ModelAdmin.actions``.
@@ -175,124 +153,103 @@ ACTIONS = [
 ]
 
 
+class _Work:
+    """What all actions share: pages of the rows that the user may change, log and messages."""
+
+    def __init__(self, modeladmin: Any, request: Any, queryset: QuerySet[Any]) -> None:
+        self.modeladmin, self.request, self.queryset = modeladmin, request, queryset
+        self.changed = self.left = self.refused = 0
+
+    def permitted(self, page: list[Any]) -> list[Any]:
+        """Return those of the rows that the user may change, as the ModelAdmin has it."""
+        may = self.modeladmin.has_change_permission
+        rows = [row for row in page if may(self.request, row)]
+        self.left += len(rows)
+        self.refused += len(page) - len(rows)
+        return rows
+
+    def pages(self) -> Iterator[list[Any]]:
+        """Yield the rows that the user may change."""
+        return map(self.permitted, querysets.pages(self.queryset))
+
+    def log(self, rows: list[Any], words: str, changed: bool = True) -> None:
+        """Write to the admin's log what was done to the rows, and count those changed."""
+        from django.contrib.admin.models import CHANGE, LogEntry
+
+        LogEntry.objects.log_actions(self.request.user.pk, rows, CHANGE, words)
+        if changed:
+            self.changed += len(rows)
+            self.left -= len(rows)
+
+    def end(self, success: bool | None, words: str, ok: str) -> None:
+        """End the rows that are not DONE. With None their ``success`` stays what it is."""
+        model, using = self.queryset.model, self.queryset.db
+        for page in self.pages():
+            now = clock.now(using)
+            values = {**states.end(now, success), "mod_time": now}
+            if success is None:
+                del values["success"]
+            rows = [row for row in page if row.status != states.DONE]
+            changed = transitions.end_open(model, using, [row.pk for row in rows], values)
+            ended = resetting.changed_rows(rows, changed, values)
+            for row in ended:
+                seen.hold(row, values)
+                announcing.finished(row)
+            self.log(ended, words)
+        self.report(ok, translate("Left as they are, for they are done: {left}."))
+
+    def report(
+        self, ok: str, left: str = "", level: int = messages.WARNING, published: bool = False
+    ) -> None:
+        """Say how many rows were changed, how many were left alone, and why."""
+        say = functools.partial(self.modeladmin.message_user, self.request)
+        if ok:
+            say(ok.format(ok=self.changed), messages.SUCCESS)
+        if left and self.left:
+            say(left.format(left=self.left, failed=self.left), level)
+        if self.refused:
+            text = translate("Left as they are, for you may not change them: {left}.")
+            say(text.format(left=self.refused), messages.WARNING)
+        if published and publisher.has_failed():
+            text = translate("The broker has not taken all of them. Auto-reset publishes the rest.")
+            say(text, messages.WARNING)
+
+
 def _run(row: Any) -> int | None:
     """Run a row by force; return None, or the code of the error."""
     try:
         executor.run(type(row), row._state.db, row.pk, force=True)
     except Exception as error:
         name = row.get_task_info()
-        about = {"task_info": name}
-        logger.warning("Admin action on %s failed: %s", name, error, extra=about)
+        logger.warning("Admin action on %s failed: %s", name, error, extra={"task_info": name})
         return getattr(error, "code", exceptions.SYSTEM_ERROR)
     return None
 
 
-class _Permitted:
-    """Which rows the user may change, as the ModelAdmin has it, and how many not."""
-
-    def __init__(self, modeladmin: Any, request: HttpRequest) -> None:
-        self._modeladmin, self._request = modeladmin, request
-        self._refused = 0
-
-    def of(self, page: list[Any]) -> list[Any]:
-        """Return those of the rows that the user may change."""
-        may = self._modeladmin.has_change_permission
-        rows = [row for row in page if may(self._request, row)]
-        self._refused += len(page) - len(rows)
-        return rows
-
-    def say(self) -> None:
-        """Say how many rows were left alone."""
-        if self._refused:
-            text = translate("Left as they are, for you may not change them: {left}.")
-            text = text.format(left=self._refused)
-            _say(self._modeladmin, self._request, text, messages.WARNING)
-
-
-def _end(
-    modeladmin: Any,
-    request: HttpRequest,
-    queryset: QuerySet[Any],
-    words: str,
-    **outcome: Any,
-) -> tuple[int, int]:
-    """End the rows that are not DONE; return how many were ended, and how many left."""
-    count = left = 0
-    permitted = _Permitted(modeladmin, request)
-    for page in map(permitted.of, querysets.pages(queryset)):
-        now = clock.now(queryset.db)
-        values = {"status": states.DONE, "done_time": now, "auto_reset_time": None}
-        values |= {"mod_time": now, **outcome}
-        open_rows = [row for row in page if row.status != states.DONE]
-        keys = [row.pk for row in open_rows]
-        changed = transitions.end_open(queryset.model, queryset.db, keys, values)
-        ended = resetting.changed_rows(open_rows, changed, values)
-        for row in ended:
-            seen.hold(row, values)
-            announcing.finished(row)
-        _log(request, ended, words)
-        count += changed
-        left += len(page) - changed
-    permitted.say()
-    return count, left
-
-
-def _log(request: HttpRequest, rows: Iterable[Any], words: str) -> None:
-    from django.contrib.admin.models import CHANGE, LogEntry
-
-    user: Any = request.user
-    entries: Any = LogEntry.objects
-    entries.log_actions(user.pk, rows, CHANGE, words)
-
-
-def _say(modeladmin: Any, request: HttpRequest, text: str, level: int = messages.SUCCESS) -> None:
-    modeladmin.message_user(request, text, level)
-
-
-def _say_left_done(modeladmin: Any, request: HttpRequest, left: int) -> None:
-    if left:
-        text = translate("Left as they are, for they are done: {left}.")
-        _say(modeladmin, request, text.format(left=left), messages.WARNING)
-
-
-def _say_broker(modeladmin: Any, request: HttpRequest) -> None:
-    if publisher.has_failed():
-        text = translate("The broker has not taken all of them. Auto-reset publishes the rest.")
-        _say(modeladmin, request, text, messages.WARNING)
-
-
 def _question(
-    modeladmin: Any,
-    request: HttpRequest,
-    queryset: QuerySet[Any],
-    action: Any,
-    consequence: Any,
+    modeladmin: Any, request: HttpRequest, rows: QuerySet[Any], action: Any, consequence: Any
 ) -> TemplateResponse:
     """Return the page that asks: how many rows, in which state, and what will happen."""
-    rows = queryset.order_by()
-    if rows.query.distinct:
-        base = queryset.model._base_manager.using(queryset.db)
-        rows = base.filter(pk__in=rows.values("pk"))
-    counts = dict(rows.values_list("status").annotate(Count("pk")).order_by())
-    meta = queryset.model._meta
+    model, site = rows.model, modeladmin.admin_site
+    if rows.query.distinct:  # whose GROUP BY would count the rows of a join
+        rows = model._base_manager.using(rows.db).filter(pk__in=rows.order_by().values("pk"))
+    counts = dict(rows.order_by().values_list("status").annotate(Count("pk")))
+    is_across = request.POST.get("select_across") == "1"
     chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
-    across = request.POST.get("select_across") == "1"
     context = {
-        **modeladmin.admin_site.each_context(request),
+        **site.each_context(request),
         "title": action.short_description,
         "consequence": consequence,
         "total": sum(counts.values()),
-        "states": [
-            (word, counts[status]) for status, word in queryset.model.STATUS if status in counts
-        ],
-        "name": meta.verbose_name_plural,
-        "opts": meta,
+        "states": [(word, counts[status]) for status, word in model.STATUS if status in counts],
+        "name": model._meta.verbose_name_plural,
+        "opts": model._meta,
         "media": modeladmin.media,
         "action": action.__name__,
-        "across": across,
-        "chosen": chosen[:1] if across else chosen,
+        "across": is_across,
+        "chosen": chosen[:1] if is_across else chosen,
         "checkbox": ACTION_CHECKBOX_NAME,
         "back": request.get_full_path(),
     }
-    request.current_app = modeladmin.admin_site.name
+    request.current_app = site.name
     return TemplateResponse(request, "simpletask2_celery/question.html", context)

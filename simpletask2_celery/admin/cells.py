@@ -1,7 +1,7 @@
 """A row's state in the admin: a badge, a bar of its steps, its lease, its durations.
 
-Nothing is told by colour alone. Geometry is in SVG attributes, not in styles, which a
-Content-Security-Policy may forbid.
+Nothing is told by colour alone. Bars get their size by attributes of SVG: a
+Content-Security-Policy may forbid styles.
 """
 
 import datetime
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from ..rows import states
 from ..rows.model import Row
 
-#: Of each look: its word, and the path of its icon in a square of 16.
+#: look → (label, SVG path in a 16×16 view box)
 LOOKS: dict[str, tuple[Any, str]] = {
     "ready": (_("Ready"), "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM8 4.5V8l2.5 1.5"),
     "doing": (_("Doing"), "M5 3v10l8-5z"),
@@ -30,12 +30,11 @@ LOOKS: dict[str, tuple[Any, str]] = {
 def look(row: Row, now: datetime.datetime) -> str:
     """Return how a row is shown: the name of one of ``LOOKS``.
 
-    A DOING row is stale when its lease is over; a DONE one of which nobody has said how
-    it ended is marked done.
+    A DOING row is stale when its lease is over. A DONE row whose ``success`` is None was
+    marked done.
     """
     if row.status == states.DOING:
-        over = row.auto_reset_time is not None and row.auto_reset_time < now
-        return "stale" if over else "doing"
+        return "stale" if row.auto_reset_time and row.auto_reset_time < now else "doing"
     if row.status != states.DONE:
         return "ready"
     return {True: "done", False: "failed", None: "marked"}[row.success]
@@ -44,81 +43,73 @@ def look(row: Row, now: datetime.datetime) -> str:
 def badge(name: str) -> SafeString:
     """Return a look as icon and word."""
     word, path = LOOKS[name]
-    return format_html(
+    html = (
         '<span class="st2-badge st2-{}"><svg class="st2-icon" viewBox="0 0 16 16" '
-        'aria-hidden="true"><path d="{}"/></svg>{}</span>',
-        name,
-        path,
-        word,
+        'aria-hidden="true"><path d="{}"/></svg>{}</span>'
     )
+    return format_html(html, name, path, word)
 
 
 def progress(row: Row, name: str) -> SafeString:
-    """Return the steps as "1/2" and a bar: those behind the row, and that it is in."""
+    """Return the steps as "1/2" and a bar: the steps behind the row, and the one it is in."""
     begun, last = row.current_step or 0, max(row.final_step, 1)
     behind = begun if name == "done" else max(begun - 1, 0)
     within = 0 if name in ("done", "ready", "marked") else begun - behind
-    return format_html(
+    html = (
         '<span class="st2-progress st2-{}"><span class="st2-count">{}</span>'
         '<svg class="st2-bar" aria-hidden="true">'
         '<rect class="st2-track" width="100%" height="100%" rx="3"/>'
         '<rect class="st2-fill" width="{}%" height="100%" rx="3"/>'
-        '<rect class="st2-part" x="{}%" width="{}%" height="100%" rx="3"/></svg></span>',
-        name,
-        row.current_step_display(),
-        *(f"{100 * steps / last:.1f}" for steps in (behind, behind, within)),
+        '<rect class="st2-part" x="{}%" width="{}%" height="100%" rx="3"/></svg></span>'
     )
+    percents = (f"{100 * steps / last:.1f}" for steps in (behind, behind, within))
+    return format_html(html, name, row.current_step_display(), *percents)
 
 
 def lease(row: Row, now: datetime.datetime) -> SafeString | None:
     """Return how long the lease lasts, or when a READY row is published again."""
-    if row.status == states.DONE or (row.status == states.DOING and not row.auto_reset_time):
+    until, is_doing = row.auto_reset_time, row.status == states.DOING
+    if row.status == states.DONE or (is_doing and not until):
         return None
-    doing = row.status == states.DOING
-    if row.auto_reset_time is None or row.auto_reset_time < now:
+    if until is None or until < now:
         words = translate("due")
-        if row.auto_reset_time:
-            text = translate("over {time}") if doing else translate("due {time}")
-            since = (now - row.auto_reset_time).total_seconds()
-            words = text.format(time=duration(since))
+        if until:
+            text = translate("over {time}") if is_doing else translate("due {time}")
+            words = text.format(time=duration((now - until).total_seconds()))
         return format_html('<span class="st2-over">{}</span>', words)
-    text = translate("{time} left") if doing else translate("again in {time}")
+    text = translate("{time} left") if is_doing else translate("again in {time}")
     before, _time, after = text.partition("{time}")
-    left = int((row.auto_reset_time - now).total_seconds())
-    return format_html(
-        '<span class="st2-lease{}" title="{}">{}<span data-st2-left="{}">{}</span>{}</span>',
-        "" if doing else " st2-quiet",
-        moment(row.auto_reset_time),
-        before,
-        str(left),
-        countdown(left),
-        after,
-    )
+    left = int((until - now).total_seconds())
+    html = '<span class="st2-lease{}" title="{}">{}<span data-st2-left="{}">{}</span>{}</span>'
+    quiet = "" if is_doing else " st2-quiet"
+    return format_html(html, quiet, moment(until), before, str(left), countdown(left), after)
 
 
-def waited(row: Row, now: datetime.datetime) -> float:
-    """Return the seconds from the row's making to the start of its run, or to its end."""
+def waited(row: Row, now: datetime.datetime) -> str:
+    """Return the time from the row's making to the start of its run, or to its end."""
     started = row.start_time if row.status != states.READY else None
-    return _seconds(row.add_time, started or row.done_time or now)
+    return _between(row.add_time, started or row.done_time or now)
 
 
-def ran(row: Row, now: datetime.datetime) -> float | None:
-    """Return the seconds of the run until now or its end; None of a row never started."""
+def ran(row: Row, now: datetime.datetime) -> str | None:
+    """Return the time of the run until now or its end; None of a row never started."""
     if row.status == states.READY or row.start_time is None:
         return None
-    return _seconds(row.start_time, row.done_time or now)
+    return _between(row.start_time, row.done_time or now)
 
 
-def _seconds(begin: datetime.datetime, end: datetime.datetime) -> float:
-    return max((end - begin).total_seconds(), 0.0)  # clocks of two machines
+def _between(begin: datetime.datetime, end: datetime.datetime) -> str:
+    return duration(max((end - begin).total_seconds(), 0.0))  # clocks of two machines
 
 
-def duration(seconds: float) -> str:
-    """Return seconds in words: of two units, of one from ten of the larger on."""
+def duration(seconds: float | None) -> str:
+    """Return seconds in words: in two units, or in one if there are ten or more of it."""
+    if seconds is None:
+        return "–"
     if seconds < 10:
         return translate("{s} s").format(s=f"{seconds:.1f}")
     whole = int(seconds)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     if days:
         text = translate("{d} d {h} h") if days < 10 else translate("{d} d")
     elif hours:
@@ -127,22 +118,21 @@ def duration(seconds: float) -> str:
         text = translate("{m} min {s} s") if minutes < 10 else translate("{m} min")
     else:
         text = translate("{s} s")
-    return text.format(
-        d=days,
-        h=hours % 24 if days else hours,
-        m=minutes % 60 if hours else minutes,
-        s=whole % 60,
-    )
+    return text.format(d=days, h=hours, m=minutes, s=whole % 60)
 
 
 def countdown(seconds: int) -> str:
-    """Return seconds as a clock does, which a script can go on with: 4:05, 1:00:00."""
+    """Return seconds as a clock shows them, as the page's script does: 4:05, 1:00:00."""
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def local(time: datetime.datetime) -> datetime.datetime:
+    """Return a time in the time zone of the page; without USE_TZ it is in that already."""
+    return timezone.localtime(time) if timezone.is_aware(time) else time
+
+
 def moment(time: datetime.datetime) -> str:
     """Return a time to the second, in the time zone of the page."""
-    local = timezone.localtime(time) if timezone.is_aware(time) else time
-    return f"{local:%Y-%m-%d %H:%M:%S}"
+    return f"{local(time):%Y-%m-%d %H:%M:%S}"

@@ -1,60 +1,53 @@
-"""The admin's list of rows, made for tables of millions: no count, no scan of all."""
+"""The admin's list of rows, with its dates and filters, made for tables of millions.
+
+It neither counts nor scans the whole table.
+"""
 
 import datetime
-from collections.abc import Iterator
+from calendar import monthrange
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import takewhile
+from typing import Any
 
+from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db import models
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import formats, timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as translate
+from django.utils.translation import gettext_lazy as _
 
+from ..rows import clock, querysets, states
 from ..watching import time_ranges
-
-if TYPE_CHECKING:
-    BasePaginator = Paginator[Any]
-else:
-    BasePaginator = Paginator
+from . import cells
 
 MOST = 10_000  # rows that are counted, and paged through
+RECENT = 2_000  # rows, the newest, whose channels are offered
+PARTS = ("year", "month", "day")  # the levels of the dates
+FORMATS = ("Y", "YEAR_MONTH_FORMAT", "MONTH_DAY_FORMAT")  # of their titles
 
 
-class BoundedPaginator(BasePaginator):
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """Pages of the first rows. A database takes a second to count some millions."""
 
-    @cached_property
-    def _counted(self) -> int:
-        rows: Any = self.object_list
-        return int(rows.order_by()[: MOST + 1].count())
+    has_more = False  # rows behind the last page; known once the rows are counted
 
     @cached_property
     def count(self) -> int:
         """The number of rows, ``MOST`` where there are more."""
-        return min(self._counted, MOST)
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there are rows behind the last page."""
-        return self._counted > MOST
-
-
-class Hierarchy(NamedTuple):
-    """The links of the dates, for Django's template."""
-
-    back: dict[str, str] | None
-    choices: list[dict[str, str]]
+        rows: Any = self.object_list
+        counted = int(rows.order_by()[: MOST + 1].count())
+        self.has_more = counted > MOST
+        return min(counted, MOST)
 
 
 class TaskList(ChangeList):
     """The rows of a page, and the dates above them."""
-
-    since: datetime.datetime | None = None
-    until: datetime.datetime | None = None
 
     def get_filters(self, request: HttpRequest) -> Any:
         """Return what Django does, and note the time that the dates ask for.
@@ -62,89 +55,148 @@ class TaskList(ChangeList):
         Raises IncorrectLookupParameters for dates that are none.
         """
         try:
-            found: Any = super().get_filters(request)
+            filters: Any = super().get_filters(request)
         except (ValueError, OverflowError) as error:
             raise IncorrectLookupParameters(error) from error
-        for name, lookup in (("since", "add_time__gte"), ("until", "add_time__lt")):
-            value = found[2].get(lookup, [None])[-1]
-            setattr(self, name, value if isinstance(value, datetime.datetime) else None)
-        return found
+        times = (filters[2].get(f"add_time__{name}", [None])[-1] for name in ("gte", "lt"))
+        self.added = [time if isinstance(time, datetime.datetime) else None for time in times]
+        return filters
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Return the rows that filters, dates and search leave."""
         try:
             rows: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
-            if self.since or self.until:
-                rows = time_ranges.narrow(rows, self.since, self.until)
+            return time_ranges.narrow(rows, *self.added) if any(self.added) else rows
         except OverflowError as error:
             raise IncorrectLookupParameters(error) from error
-        return rows
 
     @cached_property
-    def hierarchy(self) -> Hierarchy | None:
+    def hierarchy(self) -> dict[str, Any] | None:
         """The links to years, months and days: of the calendar, whether rows or none.
 
         Django asks the whole table for those that have rows.
         """
-        given = [self.params.get(f"add_time__{part}") for part in ("year", "month", "day")]
-        year, month, day = (int(text) if text else None for text in given)
-        now = _local(timezone.now())
-        if year is None:
-            return self._top(now)
-        if month is None:
-            back = {"link": self._link(), "title": translate("All dates")}
-            return Hierarchy(back, list(self._months(year, now)))
-        if day is None:
-            back = {"link": self._link(year), "title": str(year)}
-            return Hierarchy(back, list(self._days(year, month, now)))
-        title = _title(datetime.date(year, month, 1), "YEAR_MONTH_FORMAT")
-        here = {"title": _title(datetime.date(year, month, day), "MONTH_DAY_FORMAT")}
-        return Hierarchy({"link": self._link(year, month), "title": title}, [here])
-
-    def _top(self, now: datetime.datetime) -> Hierarchy | None:
-        """From the first row on, which may be of this year, or of this month."""
-        key = "pk" if time_ranges.is_counted(self.model) else "add_time"
-        rows = self.root_queryset.order_by(key).values_list("add_time", flat=True)
-        first = rows.first()
-        if first is None:
-            return None
-        first = _local(first)
-        if first.year < now.year:
-            years = range(first.year, now.year + 1)
-            choices = [{"link": self._link(year), "title": str(year)} for year in years]
-        elif first.month < now.month:
-            choices = list(self._months(now.year, now, first.month))
+        texts = (self.params.get(f"add_time__{part}", "") for part in PARTS)
+        chosen = [int(text) for text in takewhile(bool, texts)]
+        today = cells.local(timezone.now()).date()
+        level, back = len(chosen), None
+        if chosen:
+            first = datetime.date(*[*chosen, 1, 1][:3])
+            title = _title(first, level - 2) if level > 1 else translate("All dates")
+            back = {"link": self._link(first, level - 1), "title": title}
         else:
-            choices = list(self._days(now.year, now.month, now, first.day))
-        return Hierarchy(None, choices)
+            key = "pk" if time_ranges.is_counted(self.model) else "add_time"
+            added = self.root_queryset.order_by(key).values_list("add_time", flat=True).first()
+            if added is None:
+                return None
+            first = cells.local(added).date()
+            if first.year == today.year:  # months will do, or the days of this one
+                level = 1 if first.month < today.month else 2
+        if level == len(PARTS):
+            return {"back": back, "choices": [{"title": _title(first, level - 1)}]}
+        choices = [
+            {"link": self._link(date, level + 1), "title": _title(date, level)}
+            for date in _dates(first, today, level)
+            if date <= today
+        ]
+        return {"back": back, "choices": choices}
 
-    def _months(
-        self, year: int, now: datetime.datetime, first: int = 1
-    ) -> Iterator[dict[str, str]]:
-        for month in range(first, 13):
-            date = datetime.date(year, month, 1)
-            if date <= now.date():
-                title = _title(date, "YEAR_MONTH_FORMAT")
-                yield {"link": self._link(year, month), "title": title}
-
-    def _days(
-        self, year: int, month: int, now: datetime.datetime, first: int = 1
-    ) -> Iterator[dict[str, str]]:
-        date = datetime.date(year, month, first)
-        while date.month == month and date <= now.date():
-            title = _title(date, "MONTH_DAY_FORMAT")
-            yield {"link": self._link(year, month, date.day), "title": title}
-            date += datetime.timedelta(days=1)
-
-    def _link(self, *date: int) -> str:
-        parts = zip(("year", "month", "day"), date, strict=False)
-        asked = {f"add_time__{part}": number for part, number in parts}
-        return self.get_query_string(asked, ["add_time__"])
+    def _link(self, date: datetime.date, count: int) -> str:
+        """Return the link to the date's year, month and day, or the first of these."""
+        lookups = {f"add_time__{part}": getattr(date, part) for part in PARTS[:count]}
+        return self.get_query_string(lookups, ["add_time__"])
 
 
-def _local(moment: datetime.datetime) -> datetime.datetime:
-    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
+def _dates(first: datetime.date, today: datetime.date, level: int) -> list[datetime.date]:
+    """Return from the first date on the years until today, its year's months, or month's days."""
+    if level == 0:
+        return [datetime.date(year, 1, 1) for year in range(first.year, today.year + 1)]
+    if level == 1:
+        return [datetime.date(first.year, month, 1) for month in range(first.month, 13)]
+    last = monthrange(first.year, first.month)[1]
+    return [first.replace(day=day) for day in range(first.day, last + 1)]
 
 
-def _title(date: datetime.date, form: str) -> str:
-    return capfirst(formats.date_format(date, form))
+def _title(date: datetime.date, level: int) -> str:
+    return capfirst(formats.date_format(date, FORMATS[level]))
+
+
+class StaleFilter(admin.SimpleListFilter):
+    """Rows that the next auto-reset looks at, by what they wait for."""
+
+    title = _("lease")
+    parameter_name = "stale"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the choices."""
+        return [("lease", _("Lease is over")), ("waiting", _("Due to be published again"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of the choice."""
+        now = clock.now(queryset.db)
+        if self.value() == "lease":
+            return queryset.filter(status=states.DOING, auto_reset_time__lt=now)
+        if self.value() == "waiting":
+            return queryset.filter(states.stale(now), status=states.READY)
+        return queryset
+
+
+class ChannelFilter(admin.SimpleListFilter):
+    """Rows of a channel. The channels of the newest rows are offered."""
+
+    title = _("channel")
+    parameter_name = "channel"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the channels; none where no column holds the channel."""
+        column = querysets.channel_column(model_admin.model)
+        if column is None:
+            return []
+        rows = model_admin.get_queryset(request).order_by("-pk")
+        values = {*rows.values_list(column.name, flat=True)[:RECENT], self.value()}
+        channels = {"default" if value in (None, "") else str(value) for value in values}
+        return [(channel, channel) for channel in sorted(channels)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of the channel."""
+        channel = self.value()
+        column = querysets.channel_column(queryset.model)
+        if channel is None or column is None:
+            return queryset
+        if "\0" in channel:  # which no database holds
+            return queryset.none()
+        unset = Q(**{column.name: None})
+        if isinstance(column, (models.CharField, models.TextField)):
+            unset |= Q(**{f"{column.name}__in": ["", "default"]})
+        try:
+            return queryset.filter(unset if channel == "default" else Q(**{column.name: channel}))
+        except (ValueError, ValidationError) as error:
+            raise IncorrectLookupParameters(error) from error
+
+
+class AgeFilter(admin.SimpleListFilter):
+    """Rows by how long ago they were added."""
+
+    title = _("age")
+    parameter_name = "age"
+    ages = {
+        "hour": (_("Past hour"), datetime.timedelta(hours=1)),
+        "day": (_("Past 24 hours"), datetime.timedelta(days=1)),
+        "week": (_("Past 7 days"), datetime.timedelta(days=7)),
+        "over-hour": (_("More than an hour"), datetime.timedelta(hours=1)),
+        "over-day": (_("More than a day"), datetime.timedelta(days=1)),
+        "over-week": (_("More than 7 days"), datetime.timedelta(days=7)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the choices."""
+        return [(name, title) for name, (title, _age) in self.ages.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of the choice."""
+        name = self.value()
+        if name not in self.ages:
+            return queryset
+        moment = timezone.now() - self.ages[name][1]
+        span = (None, moment) if name.startswith("over-") else (moment, None)
+        return time_ranges.added(queryset, *span)

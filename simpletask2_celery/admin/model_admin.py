@@ -1,9 +1,9 @@
-"""The admin of task models: see what they do, why one is stuck, and put it right.
+"""The ModelAdmin of task models: the columns of the list, and the page of a row."""
 
-admin.site.register(HelloTask, SimpleTaskAdmin)
-"""
-
+import datetime
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -11,26 +11,21 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
-from django.utils.safestring import SafeString
+from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
 from ..rows import clock, states
-from ..rows.states import STATE_FIELDS
 from ..watching import time_ranges
 from . import cells, dashboard, timeline
 from .actions import ACTIONS
-from .changelist import BoundedPaginator, TaskList
-from .filters import AgeFilter, ChannelFilter, StaleFilter
+from .changelist import AgeFilter, BoundedPaginator, ChannelFilter, StaleFilter, TaskList
 
 if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin[Any]
-    BaseMixin = BaseAdmin
+    Base = admin.ModelAdmin[Any]
 else:
-    BaseAdmin = admin.ModelAdmin
-    BaseMixin = object
+    Base = object
 
-#: The buttons of a row's page: the action, its words, and the states that it is for.
+#: The buttons of a row's page: (action, label, states of the rows that have it).
 BUTTONS = [
     ("publish_selected_tasks", _("Publish again"), {states.READY}),
     ("reset_selected_tasks", _("Reset and publish"), {states.DOING, states.DONE}),
@@ -38,13 +33,24 @@ BUTTONS = [
 ]
 
 
-class SimpleTaskAdminMixin(BaseMixin):
+def _column(title: Any, cell: Callable[[Any, datetime.datetime], str | None]) -> Any:
+    """Return a column of the list; ``cell`` gives its text for a row and the time."""
+
+    @admin.display(description=title)
+    def column(modeladmin: Any, row: Any) -> str | None:
+        return cell(row, clock.now(str(row._state.db)))
+
+    return column
+
+
+class SimpleTaskAdminMixin(Base):
     """What makes a ModelAdmin one of tasks; put it before the ModelAdmin.
 
     A subclass may set any attribute of a ModelAdmin as usual, as
     ``list_display = [*SimpleTaskAdmin.list_display, "name"]``. The columns are
-    ``task_name``, ``task_state``, ``task_steps``, ``task_lease``, ``task_wait``,
-    ``task_run``, ``task_added`` and ``task_channel``.
+    ``task_name``, ``task_state`` (a badge), ``task_steps`` ("1/2" and a bar), ``task_lease``
+    (its end, or when the row is published again), ``task_wait`` and ``task_run`` (for how
+    long it has waited and run), ``task_added`` and ``task_channel``.
     """
 
     list_display = [
@@ -62,61 +68,29 @@ class SimpleTaskAdminMixin(BaseMixin):
     actions = ACTIONS
     paginator = BoundedPaginator
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # which count the whole table, once a choice
+    show_facets = admin.ShowFacets.NEVER  # facets count the whole table once a choice
     change_list_template = "simpletask2_celery/change_list.html"
     change_form_template = "simpletask2_celery/change_form.html"
 
     class Media:
-        """The looks, and a script that lets countdowns run; both work on their own."""
+        """Styles, and a script that lets countdowns run; neither needs the other."""
 
         css = {"all": ["simpletask2_celery/simpletask2.css"]}
         js = ["simpletask2_celery/simpletask2.js"]
-
-    # -- columns -------------------------------------------------------------------
 
     @admin.display(description=_("Task"), ordering="pk")
     def task_name(self, row: Any) -> str:
         """Return what the model calls the row, or its kind and key."""
         own_words: Any = type(row).__str__
-        if own_words is Model.__str__:
-            return f"{self.opts.verbose_name} {row.pk}"
-        return str(row)
+        return f"{self.opts.verbose_name} {row.pk}" if own_words is Model.__str__ else str(row)
 
-    @admin.display(description=_("State"))
-    def task_state(self, row: Any) -> SafeString:
-        """Return the row's state as a badge."""
-        return cells.badge(cells.look(row, _now(row)))
-
-    @admin.display(description=_("Step"))
-    def task_steps(self, row: Any) -> SafeString:
-        """Return the row's progress as "1/2" and a bar."""
-        return cells.progress(row, cells.look(row, _now(row)))
-
-    @admin.display(description=_("Lease"))
-    def task_lease(self, row: Any) -> SafeString | None:
-        """Return how long the row's lease lasts, or when it is published again."""
-        return cells.lease(row, _now(row))
-
-    @admin.display(description=_("Waited"))
-    def task_wait(self, row: Any) -> str:
-        """Return how long the row has waited, since it was made."""
-        return cells.duration(cells.waited(row, _now(row)))
-
-    @admin.display(description=_("Ran"))
-    def task_run(self, row: Any) -> str | None:
-        """Return how long the row's run has taken until now."""
-        seconds = cells.ran(row, _now(row))
-        return None if seconds is None else cells.duration(seconds)
-
-    @admin.display(description=_("Created"))
-    def task_added(self, row: Any) -> str:
-        """Return when the row was made."""
-        return cells.moment(row.add_time)
-
-    @admin.display(description=_("Channel"))
-    def task_channel(self, row: Any) -> str:
-        """Return the row's channel."""
-        return str(row.get_channel_name())
+    task_state = _column(_("State"), lambda row, now: cells.badge(cells.look(row, now)))
+    task_steps = _column(_("Step"), lambda row, now: cells.progress(row, cells.look(row, now)))
+    task_lease = _column(_("Lease"), cells.lease)
+    task_wait = _column(_("Waited"), cells.waited)
+    task_run = _column(_("Ran"), cells.ran)
+    task_added = _column(_("Created"), lambda row, now: cells.moment(row.add_time))
+    task_channel = _column(_("Channel"), lambda row, now: str(row.get_channel_name()))
 
     # -- the list ------------------------------------------------------------------
 
@@ -125,7 +99,7 @@ class SimpleTaskAdminMixin(BaseMixin):
         return TaskList
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """Return the user's ordering, or the newest first: by a counted key, or by time."""
+        """Return what a subclass or the model has set; else the newest rows come first."""
         newest = ["-pk"] if time_ranges.is_counted(self.model) else ["-add_time"]
         return super().get_ordering(request) or self.opts.ordering or newest
 
@@ -138,8 +112,8 @@ class SimpleTaskAdminMixin(BaseMixin):
         by_key = queryset.filter(pk__in=self._keys_in(search_term))
         if list(self.get_search_fields(request)) == ["pk"]:
             return by_key, False
-        found, twice = super().get_search_results(request, queryset, search_term)
-        return found | by_key, twice
+        rows, has_duplicates = super().get_search_results(request, queryset, search_term)
+        return rows | by_key, has_duplicates
 
     def _keys_in(self, text: str) -> set[Any]:
         """Return the keys that a text names, in one of the ways that logs write them."""
@@ -157,20 +131,20 @@ class SimpleTaskAdminMixin(BaseMixin):
 
     def get_urls(self) -> Any:
         """Return the model's URLs and the dashboard's, which is of all models."""
-        return [*dashboard.url_patterns(self.admin_site), *super().get_urls()]
+        view = self.admin_site.admin_view(partial(dashboard.show, site=self.admin_site))
+        return [path("dashboard/", view, name=dashboard.NAME), *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
         """Show the list, with a link to the dashboard."""
         url = reverse(f"admin:{dashboard.NAME}", current_app=self.admin_site.name)
-        context = {"dashboard_url": url, **(extra_context or {})}
-        return super().changelist_view(request, context)
+        return super().changelist_view(request, {"dashboard_url": url, **(extra_context or {})})
 
     # -- the page of a row ---------------------------------------------------------
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the user's, and those that only transitions write; of a row, its key."""
+        """Return those of a subclass, the columns of the state, and the key of a saved row."""
         fields = [*super().get_readonly_fields(request, obj)]
         key: Any = self.opts.pk
         if obj and key.formfield() is not None:  # another key would make another row
@@ -178,43 +152,32 @@ class SimpleTaskAdminMixin(BaseMixin):
         return list(dict.fromkeys([*fields, *self.model.SIMPLE_TASK_FIELDS]))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the user's fieldsets, or his fields, and the columns of the state."""
-        found = super().get_fieldsets(request, obj)
+        """Return what a subclass has set; else all fields, and below them the state."""
         if self.fieldsets or self.fields:
-            return found
-        columns = self.model.SIMPLE_TASK_FIELDS
-        own = [name for name in self.get_fields(request, obj) if name not in columns]
-        if obj is None:
-            return [(None, {"fields": own})]
-        kept = {"fields": list(columns), "classes": ["collapse"]}
-        return [(None, {"fields": own}), (_("Columns of the state"), kept)]
+            return super().get_fieldsets(request, obj)
+        state = list(self.model.SIMPLE_TASK_FIELDS)
+        own = [name for name in self.get_fields(request, obj) if name not in state]
+        below = (_("Columns of the state"), {"fields": state, "classes": ["collapse"]})
+        return [(None, {"fields": own}), *([below] if obj else [])]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Save the row, but for its state: a worker may have taken it meanwhile."""
+        """Save all but the row's state: a worker may have taken the row meanwhile."""
         if not change:
             return super().save_model(request, obj, form, change)
         fields = [field for field in self.opts.concrete_fields if not field.primary_key]
-        obj.save(update_fields=[f.name for f in fields if f.attname not in STATE_FIELDS])
+        obj.save(update_fields=[f.name for f in fields if f.attname not in states.STATE_FIELDS])
 
     def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """Show the row's page, with its timeline and buttons."""
-        if obj is not None:
-            context["task"] = self._shown(request, obj)
-        return super().render_change_form(request, context, add, change, form_url, obj)
-
-    def _shown(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        now = _now(row)
+        row = context.get("original")
+        if row is None:
+            return super().render_change_form(request, context, *args, **kwargs)
+        now = clock.now(str(row._state.db))
         look = cells.look(row, now)
-        allowed = self.get_actions(request)
-        return {
+        actions = self.get_actions(request) if self.has_change_permission(request, row) else {}
+        context["task"] = {
             "badge": cells.badge(look),
             "steps": cells.progress(row, look),
             "lease": cells.lease(row, now),
@@ -226,29 +189,23 @@ class SimpleTaskAdminMixin(BaseMixin):
             "lines": timeline.draw(row, now),
             "buttons": [
                 (name, words)
-                for name, words, states in BUTTONS
-                if name in allowed
-                and row.status in states
-                and self.has_change_permission(request, row)
+                for name, words, statuses in BUTTONS
+                if name in actions and row.status in statuses
             ],
         }
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Run the action; go back to the row's page if its button was pressed there."""
         response = super().response_action(request, queryset, *args, **kwargs)
-        if "_back" in request.POST and isinstance(response, HttpResponseRedirect):
-            key = quote(request.POST["_selected_action"])
-            name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-            url = reverse(name, args=[key], current_app=self.admin_site.name)
-            return HttpResponseRedirect(url)
-        return response
+        if "_back" not in request.POST or not isinstance(response, HttpResponseRedirect):
+            return response
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        keys = [quote(request.POST["_selected_action"])]
+        return HttpResponseRedirect(reverse(name, args=keys, current_app=self.admin_site.name))
 
 
-class SimpleTaskAdmin(SimpleTaskAdminMixin, BaseAdmin):
+class SimpleTaskAdmin(SimpleTaskAdminMixin, admin.ModelAdmin):  # type: ignore[type-arg]
     """The ModelAdmin of a task model: register the model with it, or subclass it."""
-
-
-def _now(row: Any) -> Any:
-    return clock.now(str(row._state.db))

@@ -1,6 +1,6 @@
 """For those who come from django-simpletask2: its HTTP API, its Redis lists, its command.
 
-- ``views``, ``authentication``, ``reservations``: the HTTP API of servers that drive steps
+- ``views``, ``reservations``: the HTTP API of servers that drive steps
 - ``mover``: what old producers push to the Redis lists goes to Celery's queues
 - ``config_file``, ``cli``, ``supervisor``: the old YAML file and command, on Celery
 """

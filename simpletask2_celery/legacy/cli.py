@@ -1,8 +1,8 @@
 """The command ``simpletask2-celery``: what django-simpletask2-server was, on Celery.
 
-``start`` is a supervisor: it runs a real Celery worker and a real beat, told by the old
-YAML file what to do, and starts again the one that dies. It takes every option of the
-old command (compatibility facts, section 9).
+``start`` is a supervisor: it runs a real Celery worker and a real beat as the old YAML file
+says, and starts again the one that dies. The command takes every option of the old one
+(section 9 of the compatibility page).
 """
 
 import sys
@@ -16,50 +16,47 @@ from kombu.utils.url import maybe_sanitize_url
 
 from ..recovery import schedule
 from . import config_file, supervisor
-from .config_file import ConfigFileError
-
-_NUMBER = {"int": int, "float": float}
-
-
-def _old_option(name: str, *short: str) -> Any:
-    """Make the option of one of the file's keys."""
-    key = config_file.KEYS[name]
-    parameter = name.replace("-", "_")
-    meaning = f"Instead of the file's {name}." if key.meant else "Has no meaning here."
-    if key.tags == ("bool",):
-        return click.option(f"--{name}/--no-{name}", parameter, default=None, help=meaning)
-    kind = _NUMBER.get(key.tags[-1], str)
-    variable = supervisor.REDIS if name == "redis" else None
-    options = (*short, f"--{name}", parameter)
-    return click.option(*options, type=kind, help=meaning, envvar=variable)
-
+from .config_file import KEYS, UNUSED, ConfigFileError
 
 _SHORT = {"server": "-s", "aclkey": "-a", "redis": "-r", "threads": "-t"}
+_OF_THE_FILE_ALONE = ("request_timeout", "stop-signal", "stop-timeout")
 
 
-def _old_options(command: Any) -> Any:
-    for name in reversed(config_file.KEYS):
-        if name not in ("request_timeout", "stop-signal", "stop-timeout"):  # of the file
-            command = _old_option(name, *filter(None, [_SHORT.get(name)]))(command)
-    return command
+def _option(name: str) -> click.Option:
+    kind = config_file.TYPES[KEYS[name]][-1]
+    return click.Option(
+        [*_SHORT.get(name, "").split(), f"--{name}/--no-{name}" if kind is bool else f"--{name}"],
+        type=kind,
+        default=None,
+        help="Has no meaning here." if name in UNUSED else f"Instead of the file's {name}.",
+        envvar=supervisor.REDIS if name == "redis" else None,
+    )
 
 
-@click.group()
-@click.option("-A", "--app", help="The Celery app, as in celery -A.")
-@click.option("-c", "--config", type=click.Path(), help="The YAML file.")
-@_old_options
+@click.group(
+    params=[
+        click.Option(["-A", "--app"], help="The Celery app, as in celery -A."),
+        click.Option(["-c", "--config"], type=click.Path(), help="The YAML file."),
+        *(_option(name) for name in KEYS if name not in _OF_THE_FILE_ALONE),
+    ]
+)
 @click.pass_context
 def main(ctx: click.Context, /, app: str | None, config: str | None, **options: Any) -> None:
     """Run Celery's worker and beat for a project's simple tasks."""
-    given = {name.replace("_", "-"): v for name, v in options.items() if v is not None}
+    options = {name.replace("_", "-"): v for name, v in options.items() if v is not None}
     try:
         values = config_file.read(config) if config else {}
     except ConfigFileError as error:
         raise click.ClickException(str(error)) from None
-    for name, value in given.items():
+    for name, value in options.items():
         if problem := config_file.check(name, value):
             raise click.UsageError(f"{problem} (--{name}).")
-    ctx.obj = supervisor.Plan(app, config or "command line", {**values, **given})
+    ctx.obj = supervisor.Plan(app, config or "command line", {**values, **options})
+    for name, value in {"app": app, "config": config, **options}.items():
+        if isinstance(value, bool):
+            ctx.obj.arguments.append(f"--{name}" if value else f"--no-{name}")
+        elif value is not None and name != "redis" and name not in UNUSED:
+            ctx.obj.arguments.append(f"--{name}={value}")
 
 
 @main.command()
@@ -69,16 +66,16 @@ def start(plan: supervisor.Plan, detach: bool) -> None:
     """Run worker and beat, in the foreground unless --detach or --daemon is given."""
     _app_of(plan)  # whose mistakes are better said before there is a process
     if detach or plan.values.get("daemon"):
-        click.echo(_or_fail(supervisor.detach, plan, _arguments()))
+        click.echo(supervisor.detach(plan))
     else:
-        _or_fail(supervisor.run, plan, _arguments())
+        supervisor.run(plan)
 
 
 @main.command()
 @click.pass_obj
 def stop(plan: supervisor.Plan) -> None:
     """Stop what runs, warmly: steps under way are finished."""
-    click.echo(_or_fail(supervisor.stop, plan))
+    click.echo(supervisor.stop(plan))
 
 
 @main.command()
@@ -87,36 +84,35 @@ def stop(plan: supervisor.Plan) -> None:
 def restart(plan: supervisor.Plan, sleep_seconds: int) -> None:
     """Stop what runs, then run it in the background."""
     _app_of(plan)
-    click.echo(_or_fail(supervisor.stop, plan))
+    click.echo(supervisor.stop(plan))
     time.sleep(sleep_seconds)
-    click.echo(_or_fail(supervisor.detach, plan, _arguments()))
+    click.echo(supervisor.detach(plan))
 
 
 @main.command()
 @click.pass_obj
 def status(plan: supervisor.Plan) -> None:
     """Say whether it runs: exit code 0 if it does, 3 if it does not."""
-    pid = _or_fail(supervisor.running, plan)
+    pid = supervisor.running(plan)
     click.echo(f"running, pid {pid}" if pid else "not running")
     sys.exit(0 if pid else 3)
 
 
-@main.command("show-config")
+@main.command()
 @click.pass_obj
 def show_config(plan: supervisor.Plan) -> None:
     """Print what Celery will be told, without passwords."""
     _app_of(plan)
-    told = config_file.celery_settings(plan.values)
-    if "broker_url" in told:
-        told["broker_url"] = maybe_sanitize_url(told["broker_url"])
-    if "task_queues" in told:
-        told["task_queues"] = [queue.name for queue in told["task_queues"]]
-    if "beat_schedule" in told:  # of the project's own entries it is not the place
-        entry = told["beat_schedule"][schedule.ENTRY]
-        told["beat_schedule"] = {schedule.ENTRY: entry}
+    settings = config_file.celery_settings(plan.values)
+    if "broker_url" in settings:
+        settings["broker_url"] = maybe_sanitize_url(settings["broker_url"])
+    if "task_queues" in settings:
+        settings["task_queues"] = [queue.name for queue in settings["task_queues"]]
+    if "beat_schedule" in settings:  # without the project's own entries
+        settings["beat_schedule"] = {schedule.ENTRY: settings["beat_schedule"][schedule.ENTRY]}
     files = {"pidfile": str(plan.pidfile), "logfile": str(plan.logfile or "-")}
-    shown = {**told, **files, "loglevel": plan.loglevel}
-    click.echo(yaml.safe_dump(_plain(shown), sort_keys=False), nl=False)
+    settings |= {**files, "loglevel": plan.loglevel}
+    click.echo(yaml.safe_dump(settings, sort_keys=False), nl=False)
 
 
 @main.command(hidden=True)
@@ -127,16 +123,14 @@ def child(plan: supervisor.Plan, role: str) -> None:
     app = _app_of(plan)
     app.conf.update(config_file.celery_settings(plan.values))
     supervisor.end_with_parent()
-    app.start([role, *plan.options_of(role)])
-
-
-def _plain(value: Any) -> Any:
-    """Return what YAML can show: a crontab of the project's, for one, as its text."""
-    if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return value if isinstance(value, (bool, int, float, str)) else str(value)
+    options = ["--loglevel", plan.loglevel]
+    if plan.logfile:
+        options += ["--logfile", str(plan.logfile)]
+    if role == "worker":
+        options += ["--hostname", f"{str(plan.app).replace(':', '.')}.{plan.pidfile.stem}@%h"]
+    else:
+        options += ["--schedule", str(plan.schedule), "--pidfile", ""]
+    app.start([role, *options])
 
 
 def _app_of(plan: supervisor.Plan) -> Any:
@@ -152,30 +146,6 @@ def _app_of(plan: supervisor.Plan) -> Any:
         raise click.ClickException(str(error)) from None
     app.set_current()
     return app
-
-
-def _arguments() -> list[str]:
-    """Return this command's own options, for its children."""
-    context = click.get_current_context().parent
-    assert context is not None
-    arguments = []
-    for option in context.command.params:
-        value = context.params[str(option.name)]
-        key = config_file.KEYS.get(str(option.name).replace("_", "-"))
-        if option.name == "redis" or (key and not key.meant):
-            continue  # in the environment, or of no use to them
-        if isinstance(value, bool):
-            arguments.append((option.opts if value else option.secondary_opts)[0])
-        elif value is not None:
-            arguments += [option.opts[-1], str(value)]
-    return arguments
-
-
-def _or_fail(act: Any, *arguments: Any) -> Any:
-    try:
-        return act(*arguments)
-    except supervisor.Failed as error:
-        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -1,22 +1,22 @@
 """Old producers: move what they push to the original's Redis lists into Celery's queues.
 
-A thread of each worker does it for ``DJANGO_SIMPLETASK2_LEGACY_CHANNELS``, or a
-process of the management command. An entry waits in a processing list until its
-message is sent, so it is never in memory alone. One that is moved twice, after a
-crash or by an old server meanwhile, does nothing: its row is claimed once.
+A thread of each worker does it for ``DJANGO_SIMPLETASK2_LEGACY_CHANNELS``, or a process of
+the management command. An entry waits in a processing list until its message is sent, so it
+is never in memory alone. An entry may be moved twice, after a crash or beside an old server:
+its row is claimed once, so the second message does nothing.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Iterable
+from typing import Any, cast
 
-from celery import signals
+from kombu.exceptions import OperationalError
 
 from ..conf import conf
 from ..publishing import messages, to_celery, to_lists
-from ..rows import task_info
-from ..rows.model import Row
+from ..recovery.threads import WorkerThread, run_in_worker
+from ..rows import lookup
 
 logger = logging.getLogger(__name__)
 
@@ -26,25 +26,18 @@ REST = 2.0  # seconds after a failure
 PAGE = 500  # entries of one look
 
 
-class Mover(threading.Thread):
+class Mover(WorkerThread):
     """Moves the entries of channels until it is stopped."""
 
     def __init__(self, channels: Iterable[str]) -> None:
-        super().__init__(name="simpletask2-legacy-channels", daemon=True)
-        self.channels = list(channels)
-        self._stopped = threading.Event()
-        self._recover_at = dict.fromkeys(self.channels, 0.0)  # a process may have died
+        super().__init__("legacy-channels", POLL)
+        self._recover_at = dict.fromkeys(channels, 0.0)  # at once: a process may have died
         self._failed: dict[str, float] = {}  # channel: when
 
-    def stop(self) -> None:
-        """Take no entry any more, and end."""
-        self._stopped.set()
-
-    def run(self) -> None:
-        """Look at each list four times a second, and on while there are many entries."""
-        while not self._stopped.is_set():
-            moved = [self._look_at(channel) for channel in self.channels]
-            self._stopped.wait(0 if PAGE in moved else POLL)
+    def look(self) -> float:
+        """Move a page of each channel; look again at once while one of them is long."""
+        counts = [self._look_at(channel) for channel in self._recover_at]
+        return 0 if PAGE in counts else POLL
 
     def _look_at(self, channel: str) -> int:
         """Move a page of one channel, and return its length; a failure stays its own."""
@@ -55,30 +48,25 @@ class Mover(threading.Thread):
             if now >= self._recover_at[channel]:
                 recover(channel)
                 self._recover_at[channel] = now + RECOVER
-            moved = move(channel)
+            count = move(channel)
         except Exception as error:
             if channel not in self._failed:
-                logger.warning(
-                    "The Redis list of channel %s cannot be moved (%s); trying again.",
-                    channel,
-                    error if isinstance(error, _NotSent) else type(error).__name__,
-                )
+                why = error if isinstance(error, OperationalError) else type(error).__name__
+                text = "The Redis list of channel %s cannot be moved (%s); trying again."
+                logger.warning(text, channel, why)
             self._failed[channel] = now
             self._recover_at[channel] = 0.0
             return 0
         if self._failed.pop(channel, None) is not None:
             logger.warning("The Redis list of channel %s is moved again.", channel)
-        return moved
-
-
-class _NotSent(Exception):
-    """The broker took no message; the entries stay in the processing list."""
+        return count
 
 
 def move(channel: str) -> int:
     """Send the messages of a page of the channel's list; return their number.
 
-    Raises redis.RedisError, or another exception where the broker takes nothing.
+    Raises redis.RedisError, or kombu's OperationalError where the broker takes nothing:
+    then the entries stay in the processing list.
     """
     entries = to_lists.take(channel, PAGE)
     _send(channel, entries)
@@ -94,43 +82,23 @@ def recover(channel: str) -> None:
 
 def _send(channel: str, entries: list[bytes]) -> None:
     place = to_lists.processing(channel)
-    good, messages = [], []
+    sent: list[tuple[bytes, messages.Message]] = []
     for entry in entries:
         try:
-            messages.append(_message(channel, entry))
-            good.append(entry)
-        except Exception as error:  # whatever it is that cannot be a row's name
+            name = entry.decode(errors="surrogateescape")
+            model, using, key = lookup.row_of_text(name)
+            row = cast(Any, model)(pk=key)
+            row._state.db = using
+            sent.append((entry, messages.of_row(row, channel)))
+        except Exception as error:  # of whatever kind: the entry names no row
             to_lists.set_aside(channel, entry, place, error)
-    if not good:
+    if not sent:
         return
-    if not to_celery.send(messages, {}):
-        raise _NotSent("the broker takes no message")
-    to_lists.drop(channel, good, place)
-
-
-def _message(channel: str, entry: bytes) -> messages.Message:
-    name = entry.decode(errors="surrogateescape")
-    model, using, key = task_info.row_of_text(Row, name)
-    row = model(pk=key)
-    row._state.db = using
-    return messages.of_row(row, channel)
-
-
-_movers: list[Mover] = []
+    if not to_celery.send([message for _, message in sent], {}):
+        raise OperationalError("the broker takes no message")
+    to_lists.drop(channel, [entry for entry, _ in sent], place)
 
 
 def run_when_ready() -> None:
     """Let this Celery worker move the lists once it is ready, if the setting asks."""
-    signals.worker_ready.connect(_start)
-    signals.worker_shutting_down.connect(_stop)
-
-
-def _start(**kwargs: object) -> None:
-    if conf.legacy_channels:
-        _movers.append(Mover(conf.legacy_channels))
-        _movers[-1].start()
-
-
-def _stop(**kwargs: object) -> None:
-    while _movers:
-        _movers.pop().stop()
+    run_in_worker(lambda _: Mover(conf.legacy_channels) if conf.legacy_channels else None)

@@ -182,14 +182,12 @@ def test_what_cannot_be_started_is_tried_again(tmp_path, monkeypatch, caplog):
     from simpletask2_celery.legacy import supervisor
 
     plan = supervisor.Plan("p", "s", {}, tmp_path / "gone")
-    child = supervisor.Child(plan, "worker", ["--help"])
-    child.keep_alive()
-    assert child.process is None and "worker cannot be started" in caplog.text
+    child = supervisor.keep_alive(plan, "worker", ["--help"])
+    assert next(child) is None and "worker cannot be started" in caplog.text
     plan.origin.mkdir()
-    child._start_at = 0
-    child.keep_alive()
-    assert child.process.wait(20) == 0
-    child.process.stdin.close()
+    process = wait_until(lambda: next(child))
+    assert process.wait(20) == 0
+    process.stdin.close()
 
 
 #: The command, which has little patience with a worker that does not end.

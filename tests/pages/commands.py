@@ -95,10 +95,10 @@ def _group(command, words):
             if not isinstance(command, click.Group):
                 return
             name, *words = words
-            found = command.get_command(context, name)
-            if found is None:
+            inner = command.get_command(context, name)
+            if inner is None:
                 raise NoSuchCommand(f"{command.name} has no command {name}")
-            command, context = found, click.Context(found, parent=context, info_name=name)
+            command, context = inner, click.Context(inner, parent=context, info_name=name)
     except (click.UsageError, ValueError) as error:
         raise NoSuchCommand(f"{command.name}: {error}") from None
 

@@ -13,7 +13,7 @@ from tests.support.fixtures import ROOT
 from tests.support.pages import blocks
 
 BIN = Path(sys.executable).parent
-QUICKSTART = ROOT / "docs/quickstart.md"
+QUICKSTART = ROOT / "docs/learn/quickstart.md"
 SETTINGS = """
 INSTALLED_APPS = [*(BASE := INSTALLED_APPS), "simpletask2_celery"]
 CELERY_BROKER_URL = "redis://127.0.0.1:6379/0"

@@ -1,7 +1,8 @@
-"""Write docs/reference.md from the docstrings: ``python -m tests.pages.reference``.
+"""Write docs/reference/reference.md: ``python -m tests.pages.reference``.
 
-A module whose public names are all for users is a line of ``MODULES``; of any other it
-takes the names that are listed.
+The text is that of the docstrings. ``MODULES`` has a line for each module: its heading, and
+the names that are for users. A class is shown with the methods that it inherits from the
+package's own classes, unless the page has an entry for such a class.
 """
 
 import ast
@@ -10,10 +11,11 @@ import importlib
 import inspect
 import re
 import textwrap
+from functools import cache
 
 from tests.support.fixtures import ROOT
 
-PAGE = ROOT / "docs/reference.md"
+PAGE = ROOT / "docs/reference/reference.md"
 #: Heading, module, and its names; None for all that it defines and does not hide.
 MODULES = [
     ("Models", "models", ["SimpleTask"]),
@@ -40,13 +42,14 @@ MODULES = [
     ("The old server's file", "config_file", ["load", "ConfigFileError"]),
     ("Errors", "exceptions", ["DjangoSimpleTask2Error", "ClaimLost"]),
 ]
-_NOTES = re.compile(r"( \(| of the )compatibility facts, sections? [^).]*\)?")
+_SECTIONS = re.compile(r"sections? [\d, –and]+ of the\s+compatibility page")
 #: Tasks of Celery, which messages and ``task_routes`` name.
 TASKS = ["do_task", "do_auto_reset"]
 HEAD = """# Reference
 
-What the docstrings say, written by `python -m tests.pages.reference`. Times are in
-seconds, sizes in bytes.
+For developers who look up a name: the public classes and functions, Celery tasks, settings,
+checks, commands and error codes. The text is that of the docstrings, collected by
+`python -m tests.pages.reference`. Times are in seconds, sizes in bytes.
 
 """
 
@@ -85,33 +88,50 @@ def _entry(name, item):
     if dataclasses.is_dataclass(item):
         fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(item))
         parts.append(f"Fields: {fields}.")
-    for method, found in vars(item).items():
-        code = getattr(found, "__func__", getattr(found, "fget", found))
+    for method, member in _members(item).items():
+        code = getattr(member, "__func__", getattr(member, "fget", member))
         if inspect.isfunction(code) and not method.startswith("_") and code.__doc__:
-            kind = next((k for k in (classmethod, property) if isinstance(found, k)), None)
+            kind = next((k for k in (classmethod, property) if isinstance(member, k)), None)
             note = f" *({kind.__name__})*" if kind else ""
             parts.append(f"#### {name}.{method}{note}")
             parts += [_signature(code)] * (kind is not property) + [_words(code.__doc__)]
     return "\n\n".join(parts)
 
 
+def _members(item):
+    """Return a class's own attributes, then those of bases that the page does not show."""
+    members = {}
+    for base in item.__mro__:
+        is_ours = base.__module__.startswith("simpletask2_celery")
+        if base is item or (is_ours and base not in _classes()):
+            members = {**members, **{k: v for k, v in vars(base).items() if k not in members}}
+    return members
+
+
+@cache
+def _classes():
+    """Return the classes that have an entry of their own."""
+    modules = [(importlib.import_module(f"simpletask2_celery.{m}"), n) for _, m, n in MODULES]
+    return [getattr(module, name) for module, names in modules for name in names or ()]
+
+
 def _signature(function):
     """Return the signature as it is in the source, whatever Python reads it."""
-    found = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    arguments = [one for one in found.args.args if one.arg not in ("self", "cls")]
-    found.args.args = arguments
-    for one in [*arguments, *found.args.kwonlyargs]:
+    node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    arguments = [one for one in node.args.args if one.arg not in ("self", "cls")]
+    node.args.args = arguments
+    for one in [*arguments, *node.args.kwonlyargs]:
         if isinstance(one.annotation, ast.Constant):  # quoted in the source
             one.annotation = ast.parse(one.annotation.value, mode="eval").body
-    returns = found.returns.value if isinstance(found.returns, ast.Constant) else None
-    arrow = f" -> {returns or ast.unparse(found.returns)}" if found.returns else ""
-    return f"`{found.name}({ast.unparse(found.args)}){arrow}`"
+    returns = node.returns.value if isinstance(node.returns, ast.Constant) else None
+    arrow = f" -> {returns or ast.unparse(node.returns)}" if node.returns else ""
+    return f"`{node.name}({ast.unparse(node.args)}){arrow}`"
 
 
 def _words(docstring):
-    """Return a docstring as Markdown, without what is meant for those who read the code."""
-    said = _NOTES.sub("", inspect.cleandoc(docstring or ""))
-    return re.sub(r":\w+:`~?([\w.]+)`", r"`\1`", said).replace("``", "`")
+    """Return a docstring as Markdown, with links to the compatibility page."""
+    text = _SECTIONS.sub(r"[\g<0>](compatibility.md)", inspect.cleandoc(docstring or ""))
+    return re.sub(r":\w+:`~?([\w.]+)`", r"`\1`", text).replace("``", "`")
 
 
 # -- tables -------------------------------------------------------------------------
@@ -137,16 +157,16 @@ def _settings():
         (f"`{one.name}`", f"`{one.fallback or repr(one.default)}`", one.takes)
         for one in all_settings()
     ]
-    said = "What each is for is in the [README](../README.md#settings).\n\n"
-    return "## Settings\n\n" + said + _table(["setting", "default", "takes"], rows)
+    text = "What each is for is on the page [settings](settings.md).\n\n"
+    return "## Settings\n\n" + text + _table(["setting", "default", "takes"], rows)
 
 
 def _checks():
     from simpletask2_celery import checks
 
     rows = []
-    for found in vars(checks).values():
-        words = inspect.cleandoc(getattr(found, "__doc__", None) or "")
+    for check in vars(checks).values():
+        words = inspect.cleandoc(getattr(check, "__doc__", None) or "")
         if match := re.match(r"([EW]\d{3}): (.*)", words, re.DOTALL):
             rows.append((f"`simpletask2_celery.{match[1]}`", _words(match[2])))
     return "## Checks\n\n" + _table(["id", "what is wrong"], sorted(rows))
@@ -192,8 +212,9 @@ def _codes():
 
     names = {code: name for name, code in vars(exceptions).items() if type(code) is int}
     rows = [(code, f"`{names[code]}`", message) for code, message in exceptions.MESSAGES.items()]
-    said = "Causes and remedies: [troubleshooting](troubleshooting.md#error-codes).\n\n"
-    return "## Error codes\n\n" + said + _table(["code", "name", "message"], rows)
+    page = "../operate/troubleshooting.md#error-codes"
+    text = f"Causes and remedies: [troubleshooting]({page}).\n\n"
+    return "## Error codes\n\n" + text + _table(["code", "name", "message"], rows)
 
 
 if __name__ == "__main__":

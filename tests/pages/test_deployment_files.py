@@ -35,8 +35,8 @@ def test_the_units_of_systemd(tmp_path):
     if analyze := shutil.which("systemd-analyze"):
         for path in tmp_path.iterdir():
             instance = str(path).replace("@.", "@celery.")
-            said = output(analyze, "verify", "--man=no", instance)
-            assert str(tmp_path) not in said and path.name not in said, said
+            printed = output(analyze, "verify", "--man=no", instance)
+            assert str(tmp_path) not in printed and path.name not in printed, printed
 
 
 def test_the_dockerfile(tmp_path):
@@ -48,15 +48,15 @@ def test_the_dockerfile(tmp_path):
 
 
 def test_the_yaml_files(tmp_path):
-    found = [block for page in PAGES for block in blocks(page, "yaml")]
-    assert found
-    for block in found:
+    files = [block for page in PAGES for block in blocks(page, "yaml")]
+    assert files
+    for block in files:
         manifests = [*yaml.safe_load_all(block.text)]
         if block.path == "compose.yaml":
             (tmp_path / block.path).write_text(block.text)
             schema = ["--builtin-schema", "vendor.compose-spec"]
-            said = output(BIN / "check-jsonschema", *schema, tmp_path / block.path)
-            assert said.startswith("ok"), said
+            printed = output(BIN / "check-jsonschema", *schema, tmp_path / block.path)
+            assert printed.startswith("ok"), printed
         elif block.path.startswith("prometheus/"):
             check_prometheus(manifests)
         elif block.path.startswith("etc/"):
@@ -82,21 +82,21 @@ def check_prometheus(manifests):
 
 def check_query(query):
     """Each metric is one of the page's table, and each label one of a metric's."""
-    known = pages.metrics()
+    metrics = pages.metrics()
     names = re.findall(r"simpletask2_\w+", query)
     assert names, query
     labels = {"le"}
     for name in names:
-        base = name if name in known else re.sub("_(sum|count|bucket)$", "", name)
-        assert base in known, f"{query}: there is no {name}"
-        labels |= known[base]
+        base = name if name in metrics else re.sub("_(sum|count|bucket)$", "", name)
+        assert base in metrics, f"{query}: there is no {name}"
+        labels |= metrics[base]
     for by, condition in re.findall(r"by \(([^)]*)\)|\{(\w+)[=!]", query):
-        said = {label.strip() for label in (by or condition).split(",")}
-        assert said <= labels, f"{query}: {said - labels} are no labels"
+        named = {label.strip() for label in (by or condition).split(",")}
+        assert named <= labels, f"{query}: {named - labels} are no labels"
 
 
 def test_the_queries_of_panels():
-    page = (ROOT / "docs/observing.md").read_text()
+    page = (ROOT / "docs/operate/observing.md").read_text()
     queries = re.findall(r"^\| [^|]+ \| `([^`]+)` \|$", page, re.MULTILINE)
     queries = [query for query in queries if "(" in query]
     assert queries

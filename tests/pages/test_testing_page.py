@@ -37,7 +37,7 @@ SQLITE = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"
 
 def page_blocks():
     """Return {path: text} of the page's Python blocks: each begins with its path."""
-    page = (ROOT / "docs/testing.md").read_text()
+    page = (ROOT / "docs/guides/testing.md").read_text()
     blocks = re.findall(r"^```python\n# (\S+)\n(.*?)^```", page, re.M | re.S)
     assert len(blocks) == page.count("```python") == len(dict(blocks))
     return dict(blocks)
@@ -66,9 +66,9 @@ def project(request, tmp_path):
 
 
 def python(folder, *arguments, **environment):
-    given = {"PYTHONPATH": str(folder), "PYTHONWARNINGS": "error", **environment}
+    extra = {"PYTHONPATH": str(folder), "PYTHONWARNINGS": "error", **environment}
     command = [sys.executable, *arguments]
-    env = {**os.environ, **given}
+    env = {**os.environ, **extra}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 

@@ -86,11 +86,11 @@ def test_a_timeline_tells_what_the_row_says():
         ("Step 2", "failed"),
         ("Failed", "failed"),
     ]
-    drawn = {one.title: one for one in timeline.draw(row, now)}
-    assert (drawn["Waiting"].x, drawn["Waiting"].width) == ("0.00", "50.00")
-    assert (drawn["Step 2"].x, drawn["Step 2"].width) == ("66.67", "33.33")
-    assert drawn["Step 2"].lasted == "20 s" and drawn["Step 1"].after == "+ 30 s"
-    assert drawn["Failed"].x == "100.00" and drawn["Failed"].width is None
+    drawn = {one["title"]: one for one in timeline.draw(row, now)}
+    assert (drawn["Waiting"]["x"], drawn["Waiting"]["width"]) == ("0.00", "50.00")
+    assert (drawn["Step 2"]["x"], drawn["Step 2"]["width"]) == ("66.67", "33.33")
+    assert drawn["Step 2"]["lasted"] == "20 s" and drawn["Step 1"]["after"] == "+ 30 s"
+    assert drawn["Failed"]["x"] == "100.00" and drawn["Failed"]["width"] is None
 
 
 def test_a_timeline_invents_no_time_for_steps_without_a_column():

@@ -1,8 +1,13 @@
 """Requests that cannot be made: a proxied_error that names what is wrong."""
 
+import subprocess
+import sys
+
 import pytest
 
 from simpletask2_celery.running.proxy import fetching
+from simpletask2_celery.running.proxy.policy import Policy
+from tests.support.fixtures import ROOT
 
 
 def get(url, **more):
@@ -48,3 +53,27 @@ def test_no_secret_is_shown():
     for secret in ("pass-word", "query-secret", "header-secret", "auth-secret"):
         assert secret not in text
     assert "params-secret" not in text
+
+
+def test_a_policy_may_be_given_in_the_place_of_the_settings():
+    request = {"method": "GET", "url": "http://127.0.0.1:1/"}
+    answer = fetching.fetch("jobs.steps:1", request, Policy(schemes=("https",)))
+    assert "PROXY_ALLOWED_SCHEMES has no 'http'" in answer["proxied_error"]
+    assert "Connection refused" in fetching.fetch("jobs.steps:1", request)["proxied_error"]
+
+
+WITHOUT_DJANGO = """
+import sys
+sys.modules["django"] = None
+from simpletask2_celery.running.proxy import fetching, policy
+request = {"method": "GET", "url": "http://127.0.0.1:1/"}
+for rules in (policy.Policy(), policy.Policy(hosts=(".example.org",))):
+    print(fetching.fetch("jobs.steps:1", request, rules)["proxied_error"])
+"""
+
+
+def test_a_process_without_django_makes_requests():
+    command = [sys.executable, "-c", WITHOUT_DJANGO]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    first, second = done.stdout.splitlines()
+    assert "Connection refused" in first and "ALLOWED_HOSTS has no '127.0.0.1'" in second

@@ -77,7 +77,8 @@ def test_an_ipv6_host_is_allowed_as_django_writes_it():
 
 def test_the_policy_is_off_by_default():
     assert proxy_policy.current() == proxy_policy.Policy()
-    adapter = fetching._session().get_adapter("https://site.example")
+    session = fetching._sessions[proxy_policy.current()]
+    adapter = session.get_adapter("https://site.example")
     pool = adapter.poolmanager.connection_from_url("https://site.example")
     assert type(pool).__module__ == "urllib3.connectionpool"
-    assert fetching._session().trust_env is True
+    assert session.trust_env is True

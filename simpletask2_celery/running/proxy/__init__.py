@@ -1,7 +1,7 @@
-"""The HTTP request that one step asks for and the next one gets.
+"""The HTTP request that one step asks for, and its answer for the next step.
 
 - ``fetching``: makes the request
-- ``policy``: which schemes, hosts and addresses it may reach
-- ``masking``: what errors and log lines may say of it
-- ``answers``: answers that a test gives in the place of the network
+- ``policy``: what a request may reach, how long it may take, how large its answer may be
+- ``masking``: what errors and log lines may say of a request
+- ``answers``: the adapter that tests put in the place of the network
 """

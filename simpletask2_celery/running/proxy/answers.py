@@ -1,4 +1,4 @@
-"""A stand-in for what proxy requests reach: answers that a test gives, and no network.
+"""Answers that a test gives in the place of the network, by an adapter beside the real one.
 
 All else is real: requests makes, signs and redirects the request, the policy of the
 settings is asked about every hop, and what fails becomes a masked ``proxied_error``.
@@ -6,23 +6,22 @@ settings is asked about every hop, and what fails becomes a masked ``proxied_err
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
-from ipaddress import ip_address
+from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
 
-import requests
 from django.utils.translation import gettext as translate
+from requests import PreparedRequest, Request
 from urllib3 import HTTPResponse
 
 from ...rows.interruptions import Interruption
-from . import masking
-from . import policy as proxy_policy
+from . import fetching, masking
+from .policy import Adapter, Policy, require_public
 
-Find = Callable[[requests.PreparedRequest], Any]
+Find = Callable[[PreparedRequest], Any]
 
 
 class Unanswered(AssertionError):
@@ -30,7 +29,7 @@ class Unanswered(AssertionError):
 
 
 class _Ended(Interruption):
-    """Carries what is wrong with the test itself past everybody who handles errors.
+    """Carries what is wrong with the test itself past all code that handles errors.
 
     No Exception: neither the proxy step nor Celery may take it for a failed request.
     """
@@ -70,9 +69,23 @@ class Answer:
             text = translate("body must be str, bytes or what JSON has: {error}.")
             raise TypeError(text.format(error=error)) from error
 
+    def _urlopen(self, method: str, **options: Any) -> HTTPResponse:
+        """Return the answer as a connection of urllib3 does."""
+        body, content_type = self.content()
+        headers = {"Content-Length": str(len(body)), **self.headers}
+        if content_type and "content-type" not in map(str.lower, headers):
+            headers["Content-Type"] = content_type
+        return HTTPResponse(
+            BytesIO(b"" if method == "HEAD" else body),
+            headers=headers,
+            status=self.status,
+            preload_content=False,
+            request_method=method,
+        )
+
 
 @contextmanager
-def answering(answers: Any) -> Iterator[list[requests.PreparedRequest]]:
+def answering(answers: Any) -> Iterator[list[PreparedRequest]]:
     """Answer the proxy requests made inside, and yield the list of those that came.
 
     ``answers`` is a dict {URL: answer}, in which a URL without a query stands for any
@@ -82,79 +95,70 @@ def answering(answers: Any) -> Iterator[list[requests.PreparedRequest]]:
     ``requests`` or of the system (OSError), which is raised in its place. With None the
     answers of the ``answering`` around this one hold.
 
-    Raises TypeError or ValueError for answers that are none of these; Unanswered, which
-    ends the run where it is, for a request that nobody answers; and so what else a
-    function raises.
+    Raises TypeError or ValueError for answers that are none of these. Raises Unanswered for
+    a request that nobody answers, which ends the run where it is, as does anything else that
+    a function raises.
     """
-    stand_in = _StandIn(answers, proxy_policy._Adapter.get_connection_with_tls_context)
-
-    def connect(adapter: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        return stand_in.connect(adapter, request, *args, **kwargs)
-
-    name = "get_connection_with_tls_context"
-    with mock.patch.object(proxy_policy._Adapter, name, connect):
+    inside = _Answers(answers)
+    with fetching.connected_by(inside) as outside:
+        if answers is None and isinstance(outside, _Answers):
+            inside.find = outside.answer_to
         try:
-            yield stand_in.came
+            yield inside.requests
         except _Ended as ended:
             raise ended.error from None
 
 
-_really_connect = proxy_policy._Adapter.get_connection_with_tls_context
+class _Answers:
+    """The answers of one ``answering``, and the requests that came; makes its adapters."""
 
+    def __init__(self, answers: Any) -> None:
+        self.requests: list[PreparedRequest] = []
+        self.find, self._hint = _finder(answers)
 
-class _StandIn:
-    """Stands where requests asks for the connection to a host."""
+    def __call__(self, policy: Policy) -> Adapter:
+        return _Adapter(policy, self)
 
-    def __init__(self, answers: Any, outer: Any) -> None:
-        self.came: list[requests.PreparedRequest] = []
-        self._outer = outer if answers is None and outer is not _really_connect else None
-        self._find, self._known = _finder(answers)
-
-    def connect(self, adapter: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        _really_connect(adapter, request, *args, **kwargs)  # asks the policy, and no host
-        _require_public(adapter._policy, request.url)
-        self.came.append(request)
-        if self._outer:
-            return self._outer(adapter, request, *args, **kwargs)
-        answer = self._answer(request)
-        if isinstance(answer, OSError):
-            raise answer
-        return _Wire(answer)
-
-    def _answer(self, request: requests.PreparedRequest) -> Any:
+    def answer_to(self, request: PreparedRequest) -> Answer:
+        """Return the answer, or raise the exception that stands for it."""
+        self.requests.append(request)
         try:
-            answer = self._find(request)
+            answer = self.find(request)
             if answer is None:
-                raise _unanswered(request, self._known)
-            return _answer(answer)
-        except OSError as error:  # those of requests, too
-            return error
+                text = translate("Nobody answers {method} {url}. {known}")
+                url = _masked(str(request.url))
+                raise Unanswered(text.format(method=request.method, url=url, known=self._hint))
+            answer = _answer(answer)
+            if isinstance(answer, Answer):
+                return answer
+            raise answer
+        except OSError:  # those of requests, too
+            raise
         except Exception as error:
             raise _Ended(error) from error
 
 
-class _Wire:
-    """Stands for a connection, as requests uses one."""
+class _Adapter(Adapter):
+    """Checks a request as the real adapter does, and answers it without a network."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, policy: Policy, answers: _Answers) -> None:
+        super().__init__(policy)
+        self._answers = answers
 
-    def urlopen(self, method: str, **options: Any) -> HTTPResponse:
-        body, content_type = self._answer.content()
-        headers = {"Content-Length": str(len(body)), **self._answer.headers}
-        if content_type and "content-type" not in map(str.lower, headers):
-            headers["Content-Type"] = content_type
-        return HTTPResponse(
-            BytesIO(b"" if method == "HEAD" else body),
-            headers=headers,
-            status=self._answer.status,
-            preload_content=False,
-            request_method=method,
-        )
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, *args: Any, **kwargs: Any
+    ) -> Any:
+        super().get_connection_with_tls_context(request, *args, **kwargs)  # reaches no host
+        if self.policy.refuse_private:
+            host = urlsplit(request.url or "").hostname or ""
+            with suppress(ValueError):  # a name, which is not looked up
+                require_public(host, "127.0.0.1" if host == "localhost" else host)
+        # requests sets attributes of the connection, and calls its ``urlopen``.
+        return SimpleNamespace(urlopen=self._answers.answer_to(request)._urlopen)
 
 
 def _finder(answers: Any) -> tuple[Find, str]:
-    """Return what finds the answer of a request, and what there is in words."""
+    """Return what finds the answer to a request, and what to say where there is none."""
     if answers is None:
         text = translate("No answers are given: {example}.")
         example = 'run(row, proxy={"https://…": "answer"})'
@@ -162,7 +166,9 @@ def _finder(answers: Any) -> tuple[Find, str]:
     if isinstance(answers, Mapping):
         return _by_url(answers)
     if isinstance(answers, Sequence) and not isinstance(answers, (str, bytes)):
-        return _in_order(answers)
+        rest = iter([_answer(answer) for answer in answers])
+        text = translate("The list of answers has {count}, and all are used up.")
+        return (lambda request: next(rest, None)), text.format(count=len(answers))
     if callable(answers):
         return answers, translate("The function that answers returned None.")
     text = translate("answers are a dict, a list or a function, not {value!r}.")
@@ -170,21 +176,15 @@ def _finder(answers: Any) -> tuple[Find, str]:
 
 
 def _by_url(answers: Mapping[Any, Any]) -> tuple[Find, str]:
-    known = {_url(key): _answer(answer) for key, answer in answers.items()}
+    by_url = {_url(key): _answer(answer) for key, answer in answers.items()}
+    by_parts = {_parts(url): answer for url, answer in by_url.items()}
 
-    def find(request: requests.PreparedRequest) -> Any:
+    def find(request: PreparedRequest) -> Any:
         base, query = _parts(str(request.url))
-        exact = [known[url] for url in known if _parts(url) == (base, query)]
-        return exact[0] if exact else known.get(base)
+        return by_parts.get((base, query)) or by_parts.get((base, ()))
 
     text = translate("There are answers for: {urls}. (Values of a query are not shown, but count.)")
-    return find, text.format(urls=", ".join(map(_shown, known)))
-
-
-def _in_order(answers: Sequence[Any]) -> tuple[Find, str]:
-    left = iter([_answer(answer) for answer in answers])
-    text = translate("The list of answers has {count}, and all are used up.")
-    return (lambda request: next(left, None)), text.format(count=len(answers))
+    return find, text.format(urls=", ".join(map(_masked, by_url)))
 
 
 def _answer(answer: Any) -> Answer | OSError:
@@ -209,37 +209,16 @@ def _url(key: Any) -> str:
             "that dict, give it in a list."
         )
         raise ValueError(text.format(key=key))
-    return str(requests.Request("GET", key).prepare().url)
+    return str(Request("GET", key).prepare().url)
 
 
-def _parts(url: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return a URL without its query, and the query in any order."""
+def _parts(url: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return a URL without its query, and the names and values of the query in one order."""
     parts = urlsplit(url)
     query = sorted(parse_qsl(parts.query, keep_blank_values=True))
-    return parts._replace(query="", fragment="").geturl(), query
+    return parts._replace(query="", fragment="").geturl(), tuple(query)
 
 
-def _unanswered(request: requests.PreparedRequest, known: str) -> Unanswered:
-    text = translate("Nobody answers {method} {url}. {known}")
-    url = _shown(str(request.url))
-    return Unanswered(text.format(method=request.method, url=url, known=known))
-
-
-def _shown(url: str) -> str:
+def _masked(url: str) -> str:
     names = [f"{name}=***" for name, _ in _parts(url)[1]]
     return masking.url(url) + ("?" if names else "") + "&".join(names)
-
-
-def _require_public(policy: proxy_policy.Policy, url: str) -> None:
-    """Raise Refused for an address that is not public. Names are not looked up."""
-    host = urlsplit(url).hostname or ""
-    if policy.refuse_private and (host == "localhost" or _is_address(host)):
-        proxy_policy._public_addresses(host, 0)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

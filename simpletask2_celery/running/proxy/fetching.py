@@ -1,6 +1,6 @@
-"""Proxy steps: the request that one handler asks for and the next one gets.
+"""Proxy steps: the request that one handler asks for, and its answer for the next one.
 
-Compatibility facts, section 4. Whatever is wrong with the request or its answer
+Section 4 of the compatibility page. Whatever is wrong with the request or its answer
 becomes ``proxied_error``, for the handler to judge; nothing here raises.
 """
 
@@ -10,38 +10,69 @@ import inspect
 import logging
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import RemoteDisconnected
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
 from celery.exceptions import SoftTimeLimitExceeded
+from requests.adapters import HTTPAdapter
 
-from ...conf import conf
-from ..steps import NOT_PROXIED
 from . import masking
 from . import policy as proxy_policy
-from .policy import Policy, Refused
+from .policy import Adapter, Policy, Refused
 
 logger = logging.getLogger(__name__)
+
+MakeAdapter = Callable[[Policy], HTTPAdapter]
 
 _KEYWORDS = sorted(set(inspect.signature(requests.Session.request).parameters) - {"self"})
 _CHUNK = 16 * 1024
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # to send twice
-_sessions: dict[Policy, requests.Session] = {}
+
+
+class _Sessions(dict[Policy, requests.Session]):
+    """A session for each policy: a kept connection never outlives the policy it was made under."""
+
+    def __init__(self, make_adapter: MakeAdapter) -> None:
+        super().__init__()
+        self.make_adapter = make_adapter
+
+    def __missing__(self, policy: Policy) -> requests.Session:
+        session = self[policy] = proxy_policy.session(policy, self.make_adapter)
+        return session
+
+
+_sessions = _Sessions(Adapter)
 os.register_at_fork(after_in_child=_sessions.clear)
 
 
-def fetch(task_info: str, request: Any) -> dict[str, Any]:
-    """Make the request; return the proxied part of the next step's payload.
+@contextmanager
+def connected_by(make_adapter: MakeAdapter) -> Iterator[MakeAdapter]:
+    """Make the requests of all threads by other adapters inside; yield what makes them outside.
 
-    ``proxied_content`` is the body (base64 text, lines of 76), ``proxied_status`` an
-    int and ``proxied_headers`` a dict of str; or ``proxied_error`` is a text.
+    The sessions of the inside end with it; those of the outside are kept, and not used.
+    """
+    global _sessions
+    outside, _sessions = _sessions, _Sessions(make_adapter)
+    try:
+        yield outside.make_adapter
+    finally:
+        _sessions = outside
+
+
+def fetch(task_info: str, request: Any, policy: Policy | None = None) -> dict[str, Any]:
+    """Make the request by the policy, or by that of the settings; return its answer.
+
+    That is a part of the next step's payload: ``proxied_content`` is the body (base64
+    text, lines of 76), ``proxied_status`` an int and ``proxied_headers`` a dict of str; or
+    ``proxied_error`` is a text.
     """
     began = time.perf_counter()
     try:
         with masking.masked_logs():
-            return _exchange(_checked(request))
+            return _exchange(request, policy or proxy_policy.current())
     except SoftTimeLimitExceeded:
         raise  # about the task, not about the request
     except Refused as error:
@@ -50,11 +81,17 @@ def fetch(task_info: str, request: Any) -> dict[str, Any]:
         reason = masking.reason(error)
     about = {"task_info": task_info, "duration": time.perf_counter() - began}
     logger.info("%s: proxy request failed: %s", task_info, reason, extra=about)
-    text = f"task {task_info} proxy request {masking.shown(request)} failed: {reason}"
-    return {**NOT_PROXIED, "proxied_error": text}
+    text = f"task {task_info} proxy request {masking.request(request)} failed: {reason}"
+    return {
+        "proxied_content": None,
+        "proxied_error": text,
+        "proxied_status": None,
+        "proxied_headers": None,
+    }
 
 
-def _checked(request: Any) -> dict[str, Any]:
+def _require_valid(request: Any) -> None:
+    """Raise Refused for what ``requests`` could not be called with."""
     if not isinstance(request, dict):
         raise Refused(f"proxy must be a dict, not {type(request).__name__}")
     for name in request:
@@ -64,18 +101,18 @@ def _checked(request: Any) -> dict[str, Any]:
             raise Refused(f"requests has no keyword {name!r}{hint}")
     if missing := {"method", "url"} - set(request):
         raise Refused(f"proxy needs {' and '.join(sorted(missing))}")
-    return request
 
 
-def _exchange(request: dict[str, Any]) -> dict[str, Any]:
-    proxy_policy.current().require_direct(request)
-    options = {"timeout": conf.proxy_timeout, **request, "stream": True}
-    with _answer_to(options) as response:
+def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
+    _require_valid(request)
+    policy.require_direct(request)
+    options = {"timeout": policy.timeout, **request, "stream": True}
+    with _response(options, policy) as response:
         body = bytearray()
         for chunk in response.iter_content(_CHUNK):
             body += chunk
-            if len(body) > conf.proxy_max_size:
-                raise Refused(f"the response is over {conf.proxy_max_size} bytes")
+            if len(body) > policy.max_size:
+                raise Refused(f"the response is over {policy.max_size} bytes")
         return {
             "proxied_content": base64.encodebytes(body).decode("ascii"),
             "proxied_error": None,
@@ -84,22 +121,21 @@ def _exchange(request: dict[str, Any]) -> dict[str, Any]:
         }
 
 
-def _answer_to(options: dict[str, Any]) -> requests.Response:
-    """Make the request; once more where a kept connection was closed under it.
+def _response(options: dict[str, Any], policy: Policy) -> requests.Response:
+    """Make the request; make it again if the server closed a kept connection without an answer.
 
-    That is for methods that do no harm twice, of which no byte of an answer came:
-    RFC 9110, section 9.2.2.
+    Only if its method may be sent twice: RFC 9110, section 9.2.2.
     """
     try:
-        return _session().request(**options)
+        return _sessions[policy].request(**options)
     except requests.ConnectionError as error:
         if not (_was_closed(error) and _can_be_repeated(options)):
             raise
-        return _session().request(**options)
+        return _sessions[policy].request(**options)
 
 
 def _was_closed(error: BaseException) -> bool:
-    """Tell whether the server has closed the connection without an answer."""
+    """Tell whether the server closed the connection without an answer."""
     causes: list[Any] = [error, *error.args]
     for cause in causes:
         causes += [one for one in getattr(cause, "args", ()) if isinstance(one, Exception)]
@@ -111,19 +147,5 @@ def _was_closed(error: BaseException) -> bool:
 def _can_be_repeated(options: dict[str, Any]) -> bool:
     """Tell whether the method is idempotent and the body, if any, can be sent again."""
     body = options.get("data")
-    plain = body is None or isinstance(body, (str, bytes, dict, list, tuple))
-    return plain and not options.get("files") and str(options["method"]).upper() in _SAFE
-
-
-def _session() -> requests.Session:
-    """Return this process's session: connections are kept, cookies are not.
-
-    One for each policy, so that a kept connection never outlives the policy that it
-    was made under.
-    """
-    policy = proxy_policy.current()
-    if policy not in _sessions:
-        session = proxy_policy.session(policy, connections=256)
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        _sessions[policy] = session
-    return _sessions[policy]
+    is_plain = body is None or isinstance(body, (str, bytes, dict, list, tuple))
+    return is_plain and not options.get("files") and str(options["method"]).upper() in _SAFE

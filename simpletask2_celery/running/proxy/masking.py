@@ -1,8 +1,8 @@
 """What errors and log lines may say of a proxy request: no part of it that is a secret.
 
-The texts of requests' and urllib3's exceptions repeat URLs, headers and more, also those
-of a redirect that nobody here has seen. So none is repeated: an error is told by its
-class, and by what the operating system, the DNS or TLS say of it.
+The texts of requests' and urllib3's exceptions repeat URLs and headers, even those of a
+redirect that we have never seen. So we repeat none of these texts: an error is described by
+its class, and by what the operating system, the DNS or TLS say of it.
 """
 
 import logging
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-#: What is shown of a request; all else may hold a secret.
+#: Keywords of a request that are shown; any other may hold a secret.
 _SHOWN = ("method", "timeout", "verify", "allow_redirects")
 _HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d*)?")
 _RELATIVE = re.compile(r"[\w./-]*")
@@ -27,16 +27,16 @@ _LONG = 200
 _under_way: ContextVar[bool] = ContextVar("simpletask2_proxy_under_way", default=False)
 
 
-def shown(request: Any) -> Any:
-    """Return what may be shown of a request; of what is no request, its type."""
-    if not isinstance(request, dict):
-        return type(request).__name__
-    few = {name: _plain(request[name]) for name in _SHOWN if name in request}
-    return {**few, "url": url(request.get("url"))}
+def request(value: Any) -> Any:
+    """Return what may be shown of a request; the name of its type if it is no dict."""
+    if not isinstance(value, dict):
+        return type(value).__name__
+    plain = {name: _plain(value[name]) for name in _SHOWN if name in value}
+    return {**plain, "url": url(value.get("url"))}
 
 
 def url(value: object) -> str:
-    """Return scheme, host and path of a URL, ``***`` for what may be anything else."""
+    """Return scheme, host and path of a URL, with ``***`` for parts that may be a secret."""
     try:
         parts = urlsplit(value if isinstance(value, str) else "")
     except ValueError:
@@ -44,7 +44,7 @@ def url(value: object) -> str:
     userinfo, at, host = parts.netloc.rpartition("@")
     if not parts.scheme and not parts.netloc:
         return parts.path[:_LONG] if _RELATIVE.fullmatch(parts.path) else "***"
-    # An "@" further on may end a password that has a slash or a question mark in it.
+    # An "@" behind the host may end a password that has a slash or a question mark in it.
     stray = "@" in parts.path + parts.query + parts.fragment
     if stray or not _HOST.fullmatch(host):
         return f"{parts.scheme}://***" if parts.netloc else "***"
@@ -52,10 +52,10 @@ def url(value: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the class of an error, and why in words that quote nothing.
+    """Return the class of an error, and its cause in words that quote nothing.
 
-    Of an error that is not one of requests (an argument of a wrong type), the function
-    that raised it, such as ``prepare_auth``, says which argument it was.
+    An error that is not one of requests comes from an argument of a wrong type. The name of
+    the function that raised it, such as ``prepare_auth``, says which argument.
     """
     name = type(error).__name__
     cause: BaseException | None = error
@@ -65,12 +65,8 @@ def reason(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, requests.RequestException):
         return name
-    return f"{name} in {_raised_in(error)}"
-
-
-def _raised_in(error: BaseException) -> str:
-    frames = [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
-    return frames[-1] if frames else "?"
+    functions = [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
+    return f"{name} in {functions[-1] if functions else '?'}"
 
 
 def _words(error: BaseException) -> str:
@@ -99,7 +95,7 @@ def _plain(value: object) -> object:
 
 @contextmanager
 def masked_logs() -> Iterator[None]:
-    """Keep what is asked and answered out of urllib3's own log lines."""
+    """Keep requests and answers out of urllib3's own log lines."""
     token = _under_way.set(True)
     try:
         yield

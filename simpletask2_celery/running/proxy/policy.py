@@ -1,88 +1,100 @@
 """What proxy requests may reach: schemes, hosts, and public addresses only.
 
-Every hop of a redirect is asked for its scheme and host. Addresses are looked at where
-the connection is made: the name is resolved once, and what was looked at is what is
-connected to, so that an answer of the DNS that changes (DNS rebinding) gains nothing.
+The scheme and the host of every redirect are checked. Addresses are checked where the
+connection is made: the name is resolved once, and the connection goes to an address that
+was checked, so that a DNS answer that changes (DNS rebinding) gains nothing.
+
+Only ``current`` reads the settings: a process without Django gets its policy from elsewhere.
 """
 
 import os
 import socket
+from collections.abc import Callable
+from http.cookiejar import DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
-from django.http.request import validate_host
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family, create_connection
 
-from ...conf import PREFIX, conf
-
-#: Of an IPv6 address that stands for an IPv4 one, the last 32 bits.
+_SETTING = "DJANGO_SIMPLETASK2_PROXY"
+#: IPv6 addresses that stand for an IPv4 one, which is their last 32 bits.
 _NAT64 = ip_network("64:ff9b::/96")
 _PUBLIC_IPV6 = ip_network("2000::/3")
-#: What ``is_global`` has for public, in one version of Python or in all.
+#: Networks that ``is_global`` takes for public, in one version of Python or in all.
 _NOT_PUBLIC = (
     ip_network("168.63.129.16/32"),  # the metadata of virtual machines on Azure
-    ip_network("192.0.0.0/24"),  # of the protocols; the metadata of Oracle's cloud
-    ip_network("192.88.99.0/24"),  # relays of 6to4, given up by RFC 7526
+    ip_network("192.0.0.0/24"),  # for protocols of the IETF; the metadata of Oracle's cloud
+    ip_network("192.88.99.0/24"),  # relays of 6to4, deprecated by RFC 7526
     ip_network("224.0.0.0/4"),  # multicast
-    ip_network("2001::/23"),  # of the protocols; Teredo, which holds an IPv4 address
-    ip_network("2002::/16"),  # 6to4, which holds an IPv4 address
-    ip_network("3fff::/20"),  # of documentation, RFC 9637
+    ip_network("2001::/23"),  # for protocols of the IETF; Teredo, which embeds an IPv4 address
+    ip_network("2002::/16"),  # 6to4, which embeds an IPv4 address
+    ip_network("3fff::/20"),  # for documentation, RFC 9637
 )
 
 
 class Refused(Exception):
-    """A request that is not made, or an answer not taken; its text holds no secret."""
+    """A request that is not made, or an answer that is not taken; its text holds no secret."""
 
 
 class Policy(NamedTuple):
-    """The three settings of the policy; empty, anything goes."""
+    """What a request may reach, in seconds how long it may take, in bytes what it may bring.
+
+    Without schemes any scheme is allowed, without hosts any host.
+    """
 
     schemes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     refuse_private: bool = False
+    timeout: float = 30.0
+    max_size: int = 10 * 1024 * 1024
 
     @property
     def needs_direct(self) -> bool:
-        """Whether a proxy server between us and the host would get around it."""
+        """Whether a proxy server between us and the host would get around the policy."""
         return bool(self.hosts) or self.refuse_private
 
     def require(self, scheme: str, host: str) -> None:
         """Raise Refused unless the scheme and the host are allowed."""
         if self.schemes and scheme not in self.schemes:
-            raise Refused(f"{PREFIX}PROXY_ALLOWED_SCHEMES has no {scheme!r}")
+            raise Refused(f"{_SETTING}_ALLOWED_SCHEMES has no {scheme!r}")
         name = f"[{host}]" if ":" in host else host.rstrip(".").lower()
-        if self.hosts and not validate_host(name, self.hosts):
-            raise Refused(f"{PREFIX}PROXY_ALLOWED_HOSTS has no {name!r}")
+        if self.hosts and not any(_is_of(name, pattern.lower()) for pattern in self.hosts):
+            raise Refused(f"{_SETTING}_ALLOWED_HOSTS has no {name!r}")
 
     def require_direct(self, request: dict[str, Any]) -> None:
         """Raise Refused where a request names a proxy server that it must not use."""
         if self.needs_direct and request.get("proxies"):
             raise Refused(
-                f"proxies would hide the host from {PREFIX}PROXY_ALLOWED_HOSTS "
+                f"proxies would hide the host from {_SETTING}_ALLOWED_HOSTS "
                 "and _REFUSE_PRIVATE; leave the keyword out"
             )
 
 
 def current() -> Policy:
     """Return the policy of the settings."""
+    from ...conf import conf  # of Django, which a process that is given a policy lacks
+
     return Policy(
         tuple(conf.proxy_allowed_schemes),
         tuple(conf.proxy_allowed_hosts),
         conf.proxy_refuse_private,
+        conf.proxy_timeout,
+        conf.proxy_max_size,
     )
 
 
-def session(policy: Policy, connections: int) -> requests.Session:
-    """Return a session that obeys the policy and keeps that many connections a host."""
+def session(policy: Policy, adapter: Callable[[Policy], HTTPAdapter]) -> requests.Session:
+    """Return a session that obeys the policy, keeps connections, and keeps no cookies."""
     made = _Session()
+    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
-        made.mount(scheme, _Adapter(policy, connections))
+        made.mount(scheme, adapter(policy))
     if policy.needs_direct:
         # No proxy server and no .netrc of the environment; but its certificates.
         made.trust_env = False
@@ -94,8 +106,8 @@ def session(policy: Policy, connections: int) -> requests.Session:
 def is_public(text: str) -> bool:
     """Tell whether an address is one of the public internet.
 
-    Neither private, loopback, link-local, shared, reserved, multicast nor metadata of a
-    cloud; of an address that stands for an IPv4 one (mapped, NAT64), that one counts.
+    It is not, if it is private, loopback, link-local, shared, reserved, multicast or the
+    metadata of a cloud. An address that stands for an IPv4 one (mapped, NAT64) is what that is.
     """
     if "%" in text:  # a zone: local to one network
         return False
@@ -108,41 +120,46 @@ def is_public(text: str) -> bool:
     return address.is_global and not any(address in network for network in _NOT_PUBLIC)
 
 
-def _public_addresses(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host.strip("[]"), port, allowed_gai_family(), socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in found]
-    if not all(is_public(address) for address in addresses):
-        raise Refused(f"{PREFIX}PROXY_REFUSE_PRIVATE: {host!r} is no public address")
-    return addresses
+def require_public(host: str, *addresses: str) -> None:
+    """Raise Refused unless all addresses of the host are public."""
+    if not all(map(is_public, addresses)):
+        raise Refused(f"{_SETTING}_REFUSE_PRIVATE: {host!r} is no public address")
+
+
+def _is_of(host: str, pattern: str) -> bool:
+    """Tell whether a host matches a pattern, as in Django's ALLOWED_HOSTS."""
+    is_domain = pattern.startswith(".")
+    return pattern in ("*", host) or (is_domain and f".{host}".endswith(pattern))
 
 
 class _Connection(HTTPConnection):
-    """A connection to one of the addresses that were looked at; TLS checks the name."""
+    """A connection to one of the addresses that were checked; TLS checks the name."""
 
     def _new_conn(self) -> socket.socket:
         try:
-            addresses = _public_addresses(self._dns_host, self.port)
-            return self._first_of(addresses)
+            return self._connect()
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "timed out") from error
         except OSError as error:
             raise NewConnectionError(self, "no connection") from error
 
-    def _first_of(self, addresses: list[str]) -> socket.socket:
-        for address in addresses[:-1]:
+    def _connect(self) -> socket.socket:
+        name, family = self._dns_host.strip("[]"), allowed_gai_family()
+        entries = socket.getaddrinfo(name, self.port, family, socket.SOCK_STREAM)
+        addresses = [str(entry[4][0]) for entry in entries]
+        require_public(self._dns_host, *addresses)
+        failure = OSError("no address")
+        for address in addresses:
             try:
-                return self._connected(address)
-            except OSError:  # the next may answer
-                continue
-        return self._connected(addresses[-1])
-
-    def _connected(self, address: str) -> socket.socket:
-        return create_connection(
-            (address, self.port),
-            self.timeout,
-            source_address=self.source_address,
-            socket_options=self.socket_options,
-        )
+                return create_connection(
+                    (address, self.port),
+                    self.timeout,
+                    source_address=self.source_address,
+                    socket_options=self.socket_options,
+                )
+            except OSError as error:  # the next may answer
+                failure = error
+        raise failure
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
@@ -161,9 +178,9 @@ class _Session(requests.Session):
     """Reads no body of a redirect, however large, and keeps cookies to their origin."""
 
     def resolve_redirects(self, *args: Any, **kwargs: Any) -> Any:
-        """Follow redirects; where a handler wants them itself, requests has no part in it.
+        """Follow redirects, but do not look ahead for a caller that does not want them followed.
 
-        It would read the whole body of the answer, to say where the next one would go.
+        requests would read the whole body of the answer to say where it leads.
         """
         if kwargs.get("yield_requests"):
             return iter(())
@@ -180,7 +197,7 @@ class _Session(requests.Session):
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
-        """Take along to another origin neither a password nor a cookie."""
+        """Take neither a password nor a cookie along to another origin."""
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         before, after = response.request.url or "", prepared_request.url or ""
         if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
@@ -188,19 +205,21 @@ class _Session(requests.Session):
             prepared_request._cookies.clear()  # type: ignore[attr-defined]
 
 
-class _Adapter(HTTPAdapter):
-    """Asks the policy about the pool that a hop is about to use."""
+class Adapter(HTTPAdapter):
+    """Checks the host of each request, redirects included, before it is connected to."""
 
-    def __init__(self, policy: Policy, connections: int) -> None:
-        self._policy = policy
-        super().__init__(pool_maxsize=connections)
+    def __init__(self, policy: Policy) -> None:
+        """Keep up to 256 connections to a host."""
+        self.policy = policy
+        super().__init__(pool_maxsize=256)
         if policy.refuse_private:
             self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> Any:
+        """Return the connections to the host of a request, or raise Refused."""
         pool = super().get_connection_with_tls_context(request, *args, **kwargs)
-        # The pool may be a proxy server's, to which the scheme says nothing.
-        self._policy.require(urlsplit(request.url or "").scheme.lower(), pool.host)
+        # The pool may be a proxy server's, whose scheme is not the request's.
+        self.policy.require(urlsplit(request.url or "").scheme.lower(), pool.host)
         return pool

@@ -1,4 +1,4 @@
-// Refreshes the dashboard while it is looked at. Without this the page refreshes itself.
+// Refreshes the dashboard while somebody looks at it. Without scripts the page reloads itself.
 "use strict";
 (() => {
     const EVERY = 5000; // milliseconds
@@ -8,7 +8,7 @@
 
     const refresh = async () => {
         if (paused || document.hidden || live.contains(document.activeElement)) {
-            return; // what somebody is about to press does not go away under his hand
+            return; // a link that has the focus must not go away before it is pressed
         }
         const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
         if (!answer.ok || answer.redirected) {

@@ -1,4 +1,4 @@
-// Lets the countdowns of leases run. The page says the same without it, as of its making.
+// Lets the countdowns of leases run. Without it they say what was left when the page was made.
 "use strict";
 (() => {
     const begun = performance.now();

@@ -188,7 +188,7 @@ def test_filter_by_age(listed):
 
 
 def titles(answer):
-    return [choice["title"] for choice in answer.context["cl"].hierarchy.choices]
+    return [choice["title"] for choice in answer.context["cl"].hierarchy["choices"]]
 
 
 def test_dates_lead_from_years_to_days(admin_client):

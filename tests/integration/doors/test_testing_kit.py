@@ -2,6 +2,7 @@
 
 import base64
 import socket
+import threading
 from contextlib import suppress
 
 import pytest
@@ -13,7 +14,7 @@ from django.utils import timezone
 from kombu.connection import Connection
 
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
-from simpletask2_celery.running.proxy import policy
+from simpletask2_celery.running.proxy import fetching, policy
 from simpletask2_celery.testing import Answer, Unanswered, answering, published, run
 from tests.support.fixtures import ALIASES, queued
 from tests.support.project.jobs import handlers
@@ -294,6 +295,30 @@ def test_run_without_answers_takes_those_around_it(page):
         assert page(URL, None)[1] == b"around"
         assert page(URL, {URL: "inside"})[1] == b"inside"
     assert [request.url for request in came] == [URL]
+
+
+@pytest.mark.usefixtures("no_kept_connections")
+def test_sessions_of_answers_and_real_ones_are_not_mixed(site):
+    """In no thread, and whatever was asked for before."""
+    url, contents = f"http://127.0.0.1:{site.server_port}/", []
+
+    def ask():
+        answer = fetching.fetch("jobs.steps:1", {"method": "GET", "url": url})
+        contents.append(base64.b64decode(answer["proxied_content"]))
+
+    ask()
+    kept = dict(fetching._sessions)
+    with answering({url: "an answer"}) as came:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+        with answering([b"another"]):
+            ask()
+        ask()
+    assert fetching._sessions == kept
+    ask()
+    assert contents == [b"hello", b"an answer", b"another", b"an answer", b"hello"]
+    assert (len(came), len(site.seen), site.connections) == (2, 2, 1)
 
 
 # -- published -----------------------------------------------------------------------
