@@ -1,14 +1,14 @@
 """Prometheus metrics: what processes count of the signals, and what the rows are now.
 
-Needs the extra ``simpletask2-celery[metrics]``. ``connect()`` once in each process, web and
-worker, has them count; ``view`` shows it all to Prometheus. With PROMETHEUS_MULTIPROC_DIR
+Needs the extra ``simpletask2-celery[metrics]``. ``connect()``, once in each web process and
+worker, has it count; ``view`` shows all metrics to Prometheus. With PROMETHEUS_MULTIPROC_DIR
 set, as prometheus_client has it, all processes of a machine are counted together: the
 children of a worker are processes of their own.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from operator import add
 from pathlib import Path
@@ -46,37 +46,45 @@ _SECONDS = (
     *(60, 120, 300, 600, 1800, 3600, float("inf")),
 )
 _ROW = ("model", "channel")
+_STEP = ("model", "step")
+_SUCCESS = {True: "true", False: "false", None: "unknown"}
 
 Values = Mapping[Any, float | None]  # of a gauge, by the tuple of its labels' values
+Metric = tuple[Any, tuple[str, ...], str | None]
 
-_published = Counter("simpletask2_published", "Rows handed to the broker.", _ROW)
-_started = Counter("simpletask2_started", "Runs that have claimed a row.", _ROW)
-_finished = Counter("simpletask2_finished", "Rows that are DONE.", (*_ROW, "success"))
-_reset = Counter("simpletask2_reset", "Rows made READY again.", (*_ROW, "reason"))
-_wait = Histogram(
-    "simpletask2_wait_seconds",
-    "Seconds from the making of a row to its claim.",
-    _ROW,
-    buckets=_SECONDS,
-)
-_run = Histogram(
-    "simpletask2_run_seconds",
-    "Seconds from the claim of a row to its end.",
-    _ROW,
-    buckets=_SECONDS,
-)
-_step = Histogram(
-    "simpletask2_step_seconds",
-    "Seconds that the handler of a step took.",
-    ("model", "step"),
-    buckets=_SECONDS,
-)
-_request = Histogram(
-    "simpletask2_request_seconds",
-    "Seconds that the proxy request after a step took.",
-    ("model", "step"),
-    buckets=_SECONDS,
-)
+
+def _counter(name: str, text: str, *more_labels: str) -> Metric:
+    labels = (*_ROW, *more_labels)
+    return Counter(f"simpletask2_{name}", text, labels), labels, None
+
+
+def _histogram(name: str, text: str, seconds: str, labels: tuple[str, ...] = _ROW) -> Metric:
+    metric = Histogram(f"simpletask2_{name}_seconds", text, labels, buckets=_SECONDS)
+    return metric, labels, seconds
+
+
+#: What a signal is counted in: a metric, its labels, and the seconds that it observes.
+_METRICS: dict[signals.TaskSignal, list[Metric]] = {
+    signals.task_published: [_counter("published", "Rows handed to the broker.")],
+    signals.task_started: [
+        _counter("started", "Runs that have claimed a row."),
+        _histogram("wait", "Seconds from the making of a row to its claim.", "waited"),
+    ],
+    signals.step_finished: [
+        _histogram("step", "Seconds that the handler of a step took.", "seconds", _STEP),
+        _histogram(
+            "request",
+            "Seconds that the proxy request after a step took.",
+            "request_seconds",
+            _STEP,
+        ),
+    ],
+    signals.task_finished: [
+        _counter("finished", "Rows that are DONE.", "success"),
+        _histogram("run", "Seconds from the claim of a row to its end.", "seconds"),
+    ],
+    signals.task_reset: [_counter("reset", "Rows made READY again.", "reason")],
+}
 
 
 def connect() -> None:
@@ -91,12 +99,95 @@ def connect() -> None:
             f"{FOLDER} is {folder!r}, which is no folder: make an empty one before the "
             "processes of the project start."
         )
-    signals.task_published.connect(_count_published)
-    signals.task_started.connect(_count_started)
-    signals.step_finished.connect(_count_step)
-    signals.task_finished.connect(_count_finished)
-    signals.task_reset.connect(_count_reset)
+    for signal in _METRICS:
+        signal.connect(_count)
     worker_ready.connect(_look_at_pool)
+
+
+def _count(sender: Any, signal: Any, **event: Any) -> None:
+    """Count an event in each metric of its signal."""
+    event["model"] = sender._meta.label_lower
+    event["channel"] = _label(event["channel"])
+    event["success"] = _SUCCESS[event.get("success")]
+    if signal is signals.task_started:
+        waited = (event["row"].start_time - event["row"].add_time).total_seconds()
+        event["waited"] = max(waited, 0.0)  # by two clocks
+    for metric, labels, seconds in _METRICS[signal]:
+        series = metric.labels(*(event[name] for name in labels))
+        if seconds is None:
+            series.inc()
+        elif event[seconds] is not None:
+            series.observe(event[seconds])
+
+
+_channels: set[str] = set()
+
+
+def _label(channel: str) -> str:
+    """Return a channel as a label. Prometheus keeps a series of each label for ever."""
+    channel = task_info.short(channel)
+    if channel not in _channels:
+        if len(_channels) >= CHANNELS:
+            return OTHERS
+        _channels.add(channel)
+    return channel
+
+
+def _look_at_pool(sender: Any, **kwargs: object) -> None:
+    if "prefork" in type(sender.pool).__module__ and FOLDER not in os.environ:
+        logger.warning(
+            "%s is not set: what this worker's child processes count is in no metric.", FOLDER
+        )
+
+
+# -- what the rows are now -----------------------------------------------------------------
+
+
+def _joined(pairs: Iterable[tuple[Any, Any]], join: Callable[[float, float], float]) -> Values:
+    """Return {labels: value}; join the values of the same labels, leave out those not known."""
+    values: dict[Any, float] = {}
+    for labels, value in pairs:
+        if value is not None:
+            values[labels] = join(values[labels], value) if labels in values else value
+    return values
+
+
+def _counts(now: figures.Figures, what: str, join: Callable[[float, float], float] = add) -> Values:
+    """Return a count of each model, over all databases, by channel where it is known so."""
+    pairs = []
+    for table in now.models:
+        by_channel = [] if what in ("done", "failed") else table.channels
+        if table.total is not None and not by_channel:
+            by_channel = [replace(table.total, channel=ALL)]
+        for counts in by_channel:
+            label = _label(counts.channel) if counts.channel else OTHERS
+            pairs.append(((table.name, label), getattr(counts, what)))
+    return _joined(pairs, join)
+
+
+def _gauges(now: figures.Figures) -> Iterator[tuple[str, str, tuple[str, ...], Values]]:
+    """Yield name, text, labels and values of each gauge."""
+    by_status = {
+        (*where, status): rows
+        for status in ("ready", "doing", "done")
+        for where, rows in _counts(now, status).items()
+    }
+    text = "Rows by status; of large tables those DONE are an estimate."
+    yield "rows", text, (*_ROW, "status"), by_status
+    yield "failed_rows", "Rows that are DONE and have failed.", _ROW, _counts(now, "failed")
+    yield "stale_rows", "DOING rows whose lease is over.", _ROW, _counts(now, "stale")
+    oldest = _counts(now, "oldest_ready_seconds", max)
+    yield "oldest_ready_seconds", "Seconds since the oldest READY row was added.", _ROW, oldest
+    down = {table.name for table in now.models if table.total is None}
+    up = {(table.name,): table.name not in down for table in now.models}
+    yield "rows_up", "Whether a model's rows could be counted.", ("model",), up
+    lengths = [((_label(name),), n) for name, n in (now.queues or {}).items() if n < float("inf")]
+    text = "Messages that wait in the queue of a channel."
+    yield "queue_messages", text, ("channel",), _joined(lengths, add)
+    yield "broker_up", "Whether the broker answers.", (), {(): now.broker is None}
+    workers = None if now.workers is None else len(now.workers)
+    yield "workers", "Celery workers that answer.", (), {(): workers}
+    yield "last_reset_seconds", "Seconds since the last reset.", (), {(): now.last_reset}
 
 
 class Rows:
@@ -108,44 +199,15 @@ class Rows:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield a family of samples for each gauge."""
-        now = figures.read(history=False)
-        yield _gauge(
-            "rows",
-            "Rows by status; of large tables those DONE are an estimate.",
-            {
-                (*where, status): rows
-                for status in ("ready", "doing", "done")
-                for where, rows in _counts(now, status).items()
-            },
-            (*_ROW, "status"),
-        )
-        text = "Rows that are DONE and have failed."
-        yield _gauge("failed_rows", text, _counts(now, "failed"), _ROW)
-        text = "DOING rows whose lease is over."
-        yield _gauge("stale_rows", text, _counts(now, "stale"), _ROW)
-        text = "Seconds since the oldest READY row was added."
-        oldest = _counts(now, "oldest_ready_seconds", max)
-        yield _gauge("oldest_ready_seconds", text, oldest, _ROW)
-        yield from self._outside(now)
+        for name, text, labels, values in _gauges(figures.read(history=False)):
+            family = GaugeMetricFamily(f"simpletask2_{name}", text, labels=labels)
+            for where, value in values.items():
+                if value is not None:
+                    family.add_metric(where, value)
+            yield family
 
-    def _outside(self, now: figures.Figures) -> Iterator[GaugeMetricFamily]:
-        up: dict[tuple[str], bool] = {}
-        for one in now.models:
-            up[(one.name,)] = up.get((one.name,), True) and one.total is not None
-        yield _gauge("rows_up", "Whether a model's rows could be counted.", up, ("model",))
-        queues: dict[tuple[str], float] = {}
-        for channel, length in (now.queues or {}).items():
-            if length != float("inf"):
-                label = (_label(channel),)
-                queues[label] = queues.get(label, 0) + length
-        text = "Messages that wait in the queue of a channel."
-        yield _gauge("queue_messages", text, queues, ("channel",))
-        broker = {(): now.broker is None}
-        yield _gauge("broker_up", "Whether the broker answers.", broker)
-        workers = {(): None if now.workers is None else len(now.workers)}
-        yield _gauge("workers", "Celery workers that answer.", workers)
-        reset = {(): now.last_reset}
-        yield _gauge("last_reset_seconds", "Seconds since the last reset.", reset)
+
+# -- the page --------------------------------------------------------------------------------
 
 
 def registry() -> CollectorRegistry:
@@ -173,94 +235,3 @@ def view(request: HttpRequest) -> HttpResponse:
 
 #: Prometheus cannot log in: LoginRequiredMiddleware leaves the view to its URL's guard.
 view.login_required = False  # type: ignore[attr-defined]
-
-
-def _gauge(name: str, text: str, values: Values, labels: tuple[str, ...] = ()) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"simpletask2_{name}", text, labels=labels)
-    for where, value in values.items():
-        if value is not None:
-            family.add_metric(where, value)
-    return family
-
-
-def _counts(now: figures.Figures, what: str, join: Callable[[float, float], float] = add) -> Values:
-    """Return a count of each model, over all databases, by channel where it is known so."""
-    found: dict[tuple[str, str], float] = {}
-    for one in now.models:
-        by_channel = [] if what in ("done", "failed") else one.channels
-        if one.total is not None and not by_channel:
-            by_channel = [replace(one.total, channel=ALL)]
-        for count in by_channel:
-            label = _label(count.channel) if count.channel else OTHERS
-            where, value = (one.name, label), getattr(count, what)
-            if value is not None:
-                found[where] = join(found[where], value) if where in found else value
-    return found
-
-
-# -- receivers ---------------------------------------------------------------------------
-
-
-def _count_published(sender: Any, channel: str, **kwargs: object) -> None:
-    _published.labels(*_of(sender, channel)).inc()
-
-
-def _count_started(sender: Any, channel: str, row: Any, **kwargs: object) -> None:
-    labels = _of(sender, channel)
-    _started.labels(*labels).inc()
-    _wait.labels(*labels).observe(
-        max((row.start_time - row.add_time).total_seconds(), 0.0)  # by two clocks
-    )
-
-
-def _count_step(
-    sender: Any, step: int, seconds: float, request_seconds: float | None, **kwargs: object
-) -> None:
-    model = sender._meta.label_lower
-    _step.labels(model, step).observe(seconds)
-    if request_seconds is not None:
-        _request.labels(model, step).observe(request_seconds)
-
-
-def _count_finished(
-    sender: Any,
-    channel: str,
-    success: bool | None,
-    seconds: float | None,
-    **kwargs: object,
-) -> None:
-    labels = _of(sender, channel)
-    known = {True: "true", False: "false", None: "unknown"}
-    _finished.labels(*labels, known[success]).inc()
-    if seconds is not None:
-        _run.labels(*labels).observe(seconds)
-
-
-def _count_reset(sender: Any, channel: str, reason: str, **kwargs: object) -> None:
-    _reset.labels(*_of(sender, channel), reason).inc()
-
-
-_channels: set[str] = set()
-
-
-def _of(model: Any, channel: str) -> tuple[str, str]:
-    """Return the labels of a row."""
-    return model._meta.label_lower, _label(channel)
-
-
-def _label(channel: str) -> str:
-    """Return a channel as a label: Prometheus keeps a series of each for ever."""
-    channel = task_info.short(channel)
-    if channel not in _channels:
-        if len(_channels) >= CHANNELS:
-            return OTHERS
-        _channels.add(channel)
-    return channel
-
-
-def _look_at_pool(sender: Any, **kwargs: object) -> None:
-    if "prefork" in type(sender.pool).__module__ and FOLDER not in os.environ:
-        logger.warning(
-            "%s is not set: what this worker's child processes count is in no metric.",
-            FOLDER,
-        )

@@ -1,6 +1,8 @@
 """What is going on: counts, rates, times, queues and workers, read within limits.
 
-- ``figures``: everything that dashboard, status command and metrics show
+- ``figures``: everything that dashboard, status command, metrics and health show
+- ``counts``: the rows of a table that are not DONE, by channel, and those that are
+- ``history``: what has ended lately: rows by minute, percentiles of their times
 - ``limits``: reads that the database stops when they take too long
 - ``time_ranges``: the rows of a time, found without an index on it
 """

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from django.db import DatabaseError, connections, transaction
@@ -10,8 +10,7 @@ from django.utils.translation import gettext_noop
 
 _OPCODES = 10_000  # of SQLite, between two looks at the clock: a millisecond or less
 
-
-TOO_LONG = gettext_noop("took too long")  # what is not read then is said so
+TOO_LONG = gettext_noop("took too long")  # in words for a user
 
 
 class TookTooLong(Exception):
@@ -19,10 +18,10 @@ class TookTooLong(Exception):
 
 
 def needs_this_thread(using: str) -> bool:
-    """Tell whether another thread cannot read a database as this one does.
+    """Tell whether only this thread can read a database: a file, or one in a transaction.
 
-    It is a file, or this thread is in a transaction of it. Others are better read in a
-    thread that can be left behind: no limit helps where a server is silent.
+    Others are better read in a thread that can be left behind: no limit stops a statement
+    that a silent server does not answer.
     """
     connection = connections[using]
     return connection.vendor == "sqlite" or connection.in_atomic_block
@@ -30,22 +29,19 @@ def needs_this_thread(using: str) -> bool:
 
 @contextmanager
 def limited(using: str, seconds: float) -> Iterator[None]:
-    """Let no statement inside take more than ``seconds``; they are only to read.
+    """Stop each statement of the block that takes more than ``seconds``; it may only read.
 
-    Raises TookTooLong for one that does, and at once where no time is left. The
-    connection is left as it was, also inside a transaction.
+    Raises TookTooLong for such a statement, and at once if no time is left. The connection
+    is left as it was, also inside a transaction. Oracle's statements are not stopped.
     """
     if seconds <= 0:
         raise TookTooLong
     connection = connections[using]
     limit = _LIMITS.get(connection.vendor)
-    if limit is None:
-        yield
-        return
     connection.ensure_connection()
     began = time.monotonic()
     try:
-        with limit(connection, seconds):
+        with limit(connection, seconds) if limit else nullcontext():
             yield
     except DatabaseError as error:
         if time.monotonic() - began < seconds:
@@ -60,7 +56,7 @@ def _postgresql(connection: Any, seconds: float) -> Iterator[None]:
             limit = str(max(1, int(seconds * 1000)))
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
         yield
-        # Which takes the limit back, also where the transaction is somebody else's.
+        # The rollback takes the limit back, also inside somebody else's transaction.
         transaction.set_rollback(True, connection.alias)
 
 

@@ -1,12 +1,13 @@
 """Which rows were added in a time, found without an index on ``add_time``.
 
-A key that the database counts up grows with time. In a large table the keys of a time are
-searched for, some twenty rows looked at, so that a day of two years ago costs what today
-does. Where the rows looked at are not in the order of time, and in small tables, the times
-alone are asked for.
+A key that the database counts up grows with time. A search by halves finds the keys of a time
+in a large table: it looks at some twenty rows, so that a day of two years ago costs what today
+does. In a small table, and if those rows are not in the order of time, the rows are filtered
+by ``add_time`` alone.
 """
 
 import datetime
+from itertools import pairwise
 from typing import Any
 
 from django.db import models
@@ -43,51 +44,39 @@ def narrow(rows: QuerySet[Any], since: Moment, until: Moment) -> QuerySet[Any]:
     """
     if not is_counted(rows.model):
         return rows
-    search = _Search(querysets.owned(rows.model, rows.db))
-    if search.is_small():
+    times = querysets.owned(rows.model, rows.db).order_by("pk").values_list("pk", "add_time")
+    seen = [*times[:1], *times.reverse()[:1]]
+    if not seen or seen[1][0] - seen[0][0] < SMALL:
         return rows
     keys = Q()
     if since is not None:
-        keys &= Q(pk__gte=search.around(since - SLACK)[0])
-    if until is not None and until + SLACK < search.last[1]:
-        keys &= Q(pk__lte=search.around(until + SLACK)[1])
-    return rows.filter(keys) if search.is_in_order() else rows
+        keys &= Q(pk__gte=_around(since - SLACK, times, seen)[0])
+    if until is not None and until + SLACK < seen[1][1]:
+        keys &= Q(pk__lte=_around(until + SLACK, times, seen)[1])
+    by_key = [moment for _, moment in sorted(seen)]
+    is_in_order = all(a - SLACK <= b for a, b in pairwise(by_key))
+    return rows.filter(keys) if is_in_order else rows
 
 
-class _Search:
-    """The rows (key, time) that a search by halves has looked at."""
+def _around(
+    moment: datetime.datetime, times: QuerySet[Any], seen: list[tuple[int, datetime.datetime]]
+) -> tuple[int, int]:
+    """Return two keys: that of a row before the moment, and one that none is after.
 
-    def __init__(self, rows: QuerySet[Any]) -> None:
-        self._rows = rows.order_by("pk").values_list("pk", "add_time")
-        self._seen = [*self._rows[:1], *self._rows.reverse()[:1]]
-
-    @property
-    def last(self) -> Any:
-        return self._seen[1]
-
-    def is_small(self) -> bool:
-        return not self._seen or self.last[0] - self._seen[0][0] < SMALL
-
-    def around(self, moment: datetime.datetime) -> tuple[int, int]:
-        """Return two keys: that of a row before the moment, and one that none is after.
-
-        They are one and the same of a moment that is before or after all rows.
-        """
-        (low, first), (high, last) = self._seen[:2]
-        if moment <= first:
-            return low, low
-        if last < moment:
-            return high, high
-        while high - low > NEAR:
-            middle = (low + high) // 2
-            found = self._rows.filter(pk__gte=middle, pk__lt=high).first()
-            self._seen += [found] if found else []
-            if found and found[1] < moment:
-                low = found[0]
-            else:
-                high = middle
-        return low, high
-
-    def is_in_order(self) -> bool:
-        times = [time for _, time in sorted(self._seen)]
-        return all(a - SLACK <= b for a, b in zip(times, times[1:], strict=False))
+    They are one and the same of a moment that is before or after all rows. The search goes
+    by halves; ``seen`` has the first and the last row, and gets those that are looked at.
+    """
+    (low, first), (high, last) = seen[:2]
+    if moment <= first:
+        return low, low
+    if last < moment:
+        return high, high
+    while high - low > NEAR:
+        middle = (low + high) // 2
+        row = times.filter(pk__gte=middle, pk__lt=high).first()
+        seen += [row] if row else []
+        if row and row[1] < moment:
+            low = row[0]
+        else:
+            high = middle
+    return low, high

@@ -40,9 +40,10 @@ def _pushes():
 
 
 def _clients():
+    from simpletask2_celery import fast
     from simpletask2_celery.fast import clients
 
-    clients.keep_one = lambda channel: None
+    clients.keep_one = fast.keep_one_client = lambda channel: None
 
 
 LEAVE_OUT = {

@@ -31,8 +31,8 @@ class Command(BaseCommand):
         findings = health.check(options["timeout"])
         well = all(finding.ok for finding in findings)
         if options["json"]:
-            shown = {finding.name: asdict(finding) for finding in findings}
-            self.stdout.write(json.dumps({"ok": well, "findings": shown}))
+            by_name = {finding.name: asdict(finding) for finding in findings}
+            self.stdout.write(json.dumps({"ok": well, "findings": by_name}))
         else:
             for finding in findings:
                 mark = "ok  " if finding.ok else "FAIL"

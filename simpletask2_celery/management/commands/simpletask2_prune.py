@@ -13,7 +13,7 @@ from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_noop, ngettext
 
 from ...rows import clock, querysets, states
-from ..selection import Part, SelectionCommand, aware
+from ..selection import Part, SelectionCommand
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -31,17 +31,10 @@ class Command(SelectionCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Take --older-than and --only besides."""
         super().add_arguments(parser)
-        parser.add_argument(
-            "--older-than",
-            required=True,
-            metavar="AGE",
-            help=translate("30d, 12h, 45m (days, hours, minutes) or a day as 2026-01-31"),
-        )
-        parser.add_argument(
-            "--only",
-            choices=("success", "failed"),
-            help=translate("only the rows that succeeded, or those that failed"),
-        )
+        text = translate("30d, 12h, 45m (days, hours, minutes) or a day as 2026-01-31")
+        parser.add_argument("--older-than", required=True, metavar="AGE", help=text)
+        text = translate("only the rows that succeeded, or those that failed")
+        parser.add_argument("--only", choices=("success", "failed"), help=text)
 
     def parts(self, options: dict[str, Any]) -> list[Part]:
         """Return the old DONE rows. Raises CommandError for what is no age."""
@@ -54,56 +47,52 @@ class Command(SelectionCommand):
         ]
 
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
-        """Delete a page at a time, without those rows of it that others protect."""
+        """Delete a page at a time, but for the rows that others protect."""
         size = querysets.page_size(part.model)
-        found = part.rows.order_by("pk").values_list("pk", flat=True)
-        page = list(found[:size])
+        keys = part.rows.order_by("pk").values_list("pk", flat=True)
+        page = list(keys[:size])
         while page:
-            try:
-                yield _delete(part, page)
-            except IntegrityError:  # of which Django's ProtectedError is one
-                yield from self._unprotected(part, page)
-            page = list(found.filter(pk__gt=page[-1])[:size])
+            yield from self._delete(part, page)
+            page = list(keys.filter(pk__gt=page[-1])[:size])
 
-    def _unprotected(self, part: Part, page: list[Any]) -> Iterator[int]:
-        """Delete a page but for the rows that others refer to; else in halves.
+    def _delete(self, part: Part, keys: list[Any]) -> Iterator[int]:
+        """Delete rows: all at once, or if others protect some, the rest of them in halves.
 
-        Django does not tell which rows are protected by way of what goes with them.
+        Django does not tell which rows are protected through the rows deleted with them.
         """
-        rows = part.rows.filter(_protected(part), pk__in=page)
-        protected = set(rows.values_list("pk", flat=True))
+        try:
+            yield delete(part, keys)
+            return
+        except IntegrityError:  # of which Django's ProtectedError is one
+            rows = part.rows.filter(_protected(part), pk__in=keys)
+        protected = set(rows.values_list("pk", flat=True)) if len(keys) > 1 else {*keys}
         self.kept += len(protected)
-        left = [key for key in page if key not in protected]
-        for half in (left[: len(left) // 2], left[len(left) // 2 :]):
-            try:
-                yield _delete(part, half) if half else 0
-            except IntegrityError:
-                if len(half) > 1:
-                    yield from self._unprotected(part, half)
-                else:
-                    self.kept += 1
+        rest = [key for key in keys if key not in protected]
+        for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]):
+            if half:
+                yield from self._delete(part, half)
 
     def question(self, count: int) -> str:
-        """Return how many rows it is about."""
+        """Return how many rows will be deleted."""
         text = ngettext("{count} row will be deleted.", "{count} rows will be deleted.", count)
         return text.format(count=count)
 
     def summary(self, count: int) -> str:
         """Return how many rows were deleted, and how many could not be."""
         text = ngettext("{count} row was deleted.", "{count} rows were deleted.", count)
-        said = text.format(count=count)
+        deleted = text.format(count=count)
         if not self.kept:
-            return said
-        left = ngettext(
+            return deleted
+        text = ngettext(
             "{count} row was left: other rows protect it.",
             "{count} rows were left: other rows protect them.",
             self.kept,
         )
-        return f"{said} {left.format(count=self.kept)}"
+        return f"{deleted} {text.format(count=self.kept)}"
 
 
-def _delete(part: Part, keys: list[Any]) -> int:
-    """Delete those of the rows that are still to be deleted, all or none.
+def delete(part: Part, keys: list[Any]) -> int:
+    """Delete those of the rows that are still selected, all or none; return their number.
 
     Raises IntegrityError where other rows protect one.
     """
@@ -119,7 +108,7 @@ def _delete(part: Part, keys: list[Any]) -> int:
 
 
 def _protected(part: Part) -> Q:
-    """Return what is true of a row that others refer to with on_delete=PROTECT."""
+    """Return the condition that another row refers to a row with on_delete=PROTECT."""
     protected = Q(pk__in=[])
     meta: Any = part.model._meta
     relation: Any
@@ -134,14 +123,12 @@ def _protected(part: Part) -> Q:
 
 def _limit(age: str, part: Part) -> datetime.datetime:
     """Return the time before which a row must have ended. Raises CommandError."""
-    found = re.fullmatch(r"(\d+)([dhm])", age)
     try:
-        if found:
-            ago = datetime.timedelta(**{_UNITS[found[2]]: int(found[1])})
+        if number := re.fullmatch(r"(\d+)([dhm])", age):
+            ago = datetime.timedelta(**{_UNITS[number[2]]: int(number[1])})
             return clock.now(part.using) - ago
         day = datetime.date.fromisoformat(age)
-        limit: datetime.datetime = aware(datetime.datetime.combine(day, datetime.time()))
-        return limit
+        return clock.stored(datetime.datetime.combine(day, datetime.time()))
     except (ValueError, OverflowError):
         text = translate("--older-than takes 30d, 12h, 45m or a day as 2026-01-31, not {age}.")
         raise CommandError(text.format(age=age)) from None

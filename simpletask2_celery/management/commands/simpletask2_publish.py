@@ -24,12 +24,8 @@ class Command(SelectionCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Take --chunk besides."""
         super().add_arguments(parser)
-        parser.add_argument(
-            "--chunk",
-            type=int,
-            default=1,
-            help=translate("rows that a message carries at most"),
-        )
+        text = translate("rows that a message carries at most")
+        parser.add_argument("--chunk", type=int, default=1, help=text)
 
     def parts(self, options: dict[str, Any]) -> list[Part]:
         """Return the READY rows. Raises CommandError for what cannot be a chunk."""

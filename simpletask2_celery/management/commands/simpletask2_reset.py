@@ -24,12 +24,11 @@ class Command(SelectionCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Take --all besides, for all rows of a model."""
         super().add_arguments(parser)
-        parser.add_argument(
-            "--all", action="store_true", help=translate("all rows, without a selection")
-        )
+        text = translate("all rows, without a selection")
+        parser.add_argument("--all", action="store_true", help=text)
 
     def parts(self, options: dict[str, Any]) -> list[Part]:
-        """Return the rows. Raises CommandError where all are meant and it is not said."""
+        """Return the rows. Raises CommandError for all rows of a model without --all."""
         if not (options["ids"] or options["filter"] or options["all"]):
             text = translate("Select rows with --ids or --filter, or give --all.")
             raise CommandError(text)
@@ -43,7 +42,7 @@ class Command(SelectionCommand):
             yield changed
 
     def question(self, count: int) -> str:
-        """Return how many rows it is about."""
+        """Return how many rows will run again."""
         text = ngettext(
             "{count} row will run again; a run under way loses its claim.",
             "{count} rows will run again; runs under way lose their claims.",

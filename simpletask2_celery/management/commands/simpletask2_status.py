@@ -1,12 +1,8 @@
 """``manage.py simpletask2_status``: what rows, queues and workers do, as a table."""
 
 import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
@@ -16,6 +12,7 @@ from django.utils.translation import gettext as translate
 
 from ...admin import cells
 from ...watching import figures
+from ..terminal import INTERRUPTED, Interrupt
 
 WIDTH = 24  # characters of a progress bar
 
@@ -27,88 +24,61 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: Any) -> None:
         """Add --watch and --json."""
-        parser.add_argument(
-            "--watch",
-            nargs="?",
-            type=float,
-            const=2.0,
-            metavar="SECONDS",
-            help=translate("again every so many seconds (2), until Ctrl-C"),
-        )
+        text = translate("again every so many seconds (2), until Ctrl-C")
+        watch = {"nargs": "?", "type": float, "const": 2.0, "metavar": "SECONDS"}
+        parser.add_argument("--watch", help=text, **watch)
         parser.add_argument("--json", action="store_true", help=translate("for machines"))
 
-    def handle(self, *args: Any, **given: Any) -> None:
+    def handle(self, *args: Any, **options: Any) -> None:
         """Show them; with --watch, where a backlog has begun and when it will be empty."""
-        show = self._json if given["json"] else self._table
-        backlog = Backlog()
+        pace = Pace()
         try:
-            with _interruptible() as is_over:
-                show(backlog)
-                while given["watch"] is not None and not is_over():
-                    time.sleep(max(given["watch"], 0.1))
-                    show(backlog)
-                if is_over():
+            # SQLite makes a failed query of a KeyboardInterrupt that is raised in a Python
+            # function that it calls, and the watch would go on: it asks whether one came.
+            with Interrupt(raises=True) as interrupt:
+                self._show(options["json"], pace)
+                while options["watch"] is not None and not interrupt.came:
+                    time.sleep(max(options["watch"], 0.1))
+                    self._show(options["json"], pace)
+                if interrupt.came:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
-            sys.exit(130)
+            sys.exit(INTERRUPTED)
 
-    def _json(self, backlog: "Backlog") -> None:
-        found = asdict(figures.read())
-        for one in found["models"]:
-            one["model"] = one["model"]._meta.label_lower
-        self.stdout.write(json.dumps(found, default=str))
-
-    def _table(self, backlog: "Backlog") -> None:
-        found = figures.read()
-        text = "\n".join([*_head(found), "", *_lines(found), *backlog.lines(found)])
+    def _show(self, as_json: bool, pace: "Pace") -> None:
+        now = figures.read()
+        if as_json:
+            values = asdict(now)
+            for table in values["models"]:
+                table["model"] = table["model"]._meta.label_lower
+            self.stdout.write(json.dumps(values, default=str))
+            return
+        text = "\n".join([*_head(now), "", *_lines(now), *pace.lines(now)])
         if self.stdout.isatty():
             self.stdout.write("\x1b[H\x1b[2J" + text)  # in place of the one before
         else:
             self.stdout.write(text + "\n")
 
 
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C was pressed.
-
-    It raises KeyboardInterrupt as ever; but SQLite, where it is raised in a function of
-    Django's that SQLite calls, makes a failed query of it, and the watch would go on.
-    """
-    pressed = threading.Event()
-
-    def press(number: int, frame: object) -> None:
-        pressed.set()
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # no other thread hears signals
-        return
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class Backlog:
-    """How far the rows that wait have come since the first look."""
+class Pace:
+    """How fast the rows of each table that are not DONE become fewer, since the first look."""
 
     def __init__(self) -> None:
         """Begin with the first look."""
         self._first: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def lines(self, found: figures.Figures) -> list[str]:
+    def lines(self, now: figures.Figures) -> list[str]:
         """Return a bar, a rate and an end for each table whose backlog drains."""
         lines = []
-        for one in found.models:
-            if one.total is None:
+        for table in now.models:
+            if table.total is None:
                 continue
-            now, left = time.monotonic(), one.total.ready + one.total.doing
-            begun, most = self._first.setdefault((one.name, one.using), (now, left))
+            at, left = time.monotonic(), table.total.ready + table.total.doing
+            begun, most = self._first.setdefault((table.name, table.using), (at, left))
             if left > most or not left:
-                self._first[one.name, one.using] = now, left
-            elif now > begun and left < most:
-                lines.append(self._line(one.name, most, left, (most - left) / (now - begun)))
+                self._first[table.name, table.using] = at, left
+            elif at > begun and left < most:
+                lines.append(self._line(table.name, most, left, (most - left) / (at - begun)))
         return ["", *lines] if lines else []
 
     def _line(self, name: str, most: int, left: int, rate: float) -> str:
@@ -120,42 +90,38 @@ class Backlog:
         return text.format(name=name, bar=bar, percent=percent, rate=f"{rate:.1f}", time=rest)
 
 
-def _head(found: figures.Figures) -> list[str]:
+def _head(now: figures.Figures) -> list[str]:
     broker = translate("answers")
-    if found.broker is not None:
-        broker = translate("is down ({reason})").format(reason=translate(found.broker))
-    workers = translate("not known")
-    if found.workers is not None:
-        workers = " ".join([str(len(found.workers)), *found.workers])
-    queues = translate("not known")
-    if found.queues is not None:
-        queues = ", ".join(f"{name}: {count:g}" for name, count in found.queues.items())
-    reset = translate("not known")
-    if found.last_reset is not None:
-        reset = translate("{time} ago").format(time=cells.duration(found.last_reset))
-    facts = {
-        translate("Broker"): broker,
-        translate("Workers online"): workers,
-        translate("Messages in queues"): queues,
-        translate("Last auto-reset"): reset,
-    }
-    return [f"{name}: {fact}" for name, fact in facts.items()]
+    if now.broker is not None:
+        broker = translate("is down ({reason})").format(reason=translate(now.broker))
+    workers = queues = reset = translate("not known")
+    if now.workers is not None:
+        workers = " ".join([str(len(now.workers)), *now.workers])
+    if now.queues is not None:
+        queues = ", ".join(f"{name}: {count:g}" for name, count in now.queues.items())
+    if now.last_reset is not None:
+        reset = translate("{time} ago").format(time=cells.duration(now.last_reset))
+    return [
+        f"{translate('Broker')}: {broker}",
+        f"{translate('Workers online')}: {workers}",
+        f"{translate('Messages in queues')}: {queues}",
+        f"{translate('Last auto-reset')}: {reset}",
+    ]
 
 
-def _lines(found: figures.Figures) -> list[str]:
+def _lines(now: figures.Figures) -> list[str]:
+    looks = ("ready", "doing", "stale", "done", "failed")
     head = [translate("Task"), translate("Channel")]
-    head += [str(cells.LOOKS[look][0]) for look in ("ready", "doing", "stale")]
-    head += [str(cells.LOOKS[look][0]) for look in ("done", "failed")]
-    head += [translate("Oldest ready row"), translate("a minute")]
-    lines = [head]
-    for one in found.models:
-        if one.total is None:
-            lines.append([one.label, translate(str(one.problem))])
+    head += [str(cells.LOOKS[look][0]) for look in looks]
+    lines = [[*head, translate("Oldest ready row"), translate("a minute")]]
+    for table in now.models:
+        if table.total is None:
+            lines.append([table.label, translate(str(table.problem))])
             continue
-        rate = sum(bucket.done for bucket in (one.hour or [])[-6:-1]) / 5
-        lines.append([one.label, "", *_cells(one.total), f"{rate:.1f}"])
-        if getattr(one.model, "channel_field", None):
-            for counts in one.channels:
+        rate = sum(bucket.done for bucket in (table.hour or [])[-6:-1]) / 5
+        lines.append([table.label, "", *_cells(table.total), f"{rate:.1f}"])
+        if getattr(table.model, "channel_field", None):
+            for counts in table.channels:
                 channel = counts.channel or translate("all others")
                 lines.append(["", channel, *_cells(counts)])
     columns = zip_longest(*lines, fillvalue="")
@@ -165,12 +131,7 @@ def _lines(found: figures.Figures) -> list[str]:
 
 def _cells(counts: figures.Counts) -> list[str]:
     about = "≈" if counts.is_estimate else ""
-    oldest = counts.oldest_ready_seconds
-    return [
-        str(counts.ready),
-        str(counts.doing),
-        str(counts.stale),
-        "–" if counts.done is None else f"{about}{counts.done}",
-        "–" if counts.failed is None else str(counts.failed),
-        "–" if oldest is None else cells.duration(oldest),
-    ]
+    done = "–" if counts.done is None else f"{about}{counts.done}"
+    failed = "–" if counts.failed is None else str(counts.failed)
+    oldest = cells.duration(counts.oldest_ready_seconds)
+    return [*map(str, (counts.ready, counts.doing, counts.stale)), done, failed, oldest]

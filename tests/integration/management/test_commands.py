@@ -291,7 +291,7 @@ def test_a_row_that_is_reset_in_between_is_not_pruned(using):
     page = [*part.rows.values_list("pk", flat=True)]
     one.reset()
     assert sorted(page) == [one.pk, two.pk]
-    assert simpletask2_prune._delete(part, page) == 1
+    assert simpletask2_prune.delete(part, page) == 1
     assert Job.objects.using(using).get() == one
 
 

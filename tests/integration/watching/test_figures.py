@@ -3,13 +3,17 @@
 import datetime
 import socket
 import threading
+import time
 
 import pytest
 from celery import current_app
 from django.db import connections
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from simpletask2_celery.rows import at_once
-from simpletask2_celery.watching import figures, limits
+from simpletask2_celery.running import executor
+from simpletask2_celery.watching import counts, figures, history, limits
 from simpletask2_celery.watching.limits import TookTooLong, limited
 from tests.support.clock import clock
 from tests.support.fixtures import queued
@@ -31,19 +35,19 @@ def test_rows_are_counted_by_what_they_are(using):
     make(using, 4, status=DONE, success=True, done_time=ago(9))
     make(using, 1, status=DONE, success=False, done_time=ago(9))
     total = of(Job, using).total
-    counts = (total.ready, total.doing, total.stale, total.done, total.failed)
-    assert counts == (5, 3, 2, 5, 1)
+    numbers = (total.ready, total.doing, total.stale, total.done, total.failed)
+    assert numbers == (5, 3, 2, 5, 1)
     assert total.oldest_ready_seconds == pytest.approx(100, abs=5)
 
 
 def test_channels_are_told_apart_and_many_are_summed(using, monkeypatch):
-    monkeypatch.setattr(figures, "TOP", 2)
+    monkeypatch.setattr(counts, "TOP", 2)
     for topic, count in (("mail", 3), ("", 2), ("a", 1), ("b", 1)):
         make(using, count, ChannelJob, {"topic": topic})
     queued("mail")
     found = of(ChannelJob, using)
-    counts = [(one.channel, one.ready) for one in found.channels]
-    assert counts == [("mail", 3), ("default", 2), (None, 2)]
+    channels = [(one.channel, one.ready) for one in found.channels]
+    assert channels == [("mail", 3), ("default", 2), (None, 2)]
     assert found.total.ready == 7
 
 
@@ -91,8 +95,8 @@ def test_a_large_table_is_estimated_and_its_newest_rows_stand_for_all(using, mon
         with connections[using].cursor() as cursor:
             cursor.execute("ANALYZE TABLE jobs_job")
             cursor.fetchall()
-    monkeypatch.setattr(figures, "EXACT", 10)
-    monkeypatch.setattr(figures, "NEWEST", 20)
+    monkeypatch.setattr(counts, "EXACT", 10)
+    monkeypatch.setattr(history, "NEWEST", 20)
     found = of(Job, using)
     assert found.total.is_estimate and found.total.failed is None
     assert found.total.done == pytest.approx(30, abs=5)
@@ -125,11 +129,11 @@ def test_a_table_that_takes_too_long_is_said_and_the_others_come(using, monkeypa
 
 
 def test_what_takes_too_long_does_not_take_the_next_ones_along(using, monkeypatch):
-    def slow(found):
+    def slow(*arguments):
         raise TookTooLong
 
     make(using, status=DONE, success=True, start_time=ago(9), done_time=ago(5))
-    monkeypatch.setattr(figures, "_read_open", slow)
+    monkeypatch.setattr(counts, "not_done", slow)
     [found] = [one for one in figures.read([Job]).models if one.using == using]
     assert found.problem == "took too long" and found.total is None
     assert found.times.rows == sum(one.done for one in found.hour) == 1
@@ -168,6 +172,16 @@ def test_a_database_is_not_taken_for_another_that_hangs_under_its_name(monkeypat
         hangs.join()
 
 
+def test_a_probe_asks_a_table_once_and_for_no_row_that_is_done(using):
+    make(using, 2, status=READY, add_time=ago(50))
+    make(using, 1, status=DONE, success=False, done_time=ago(9))
+    with CaptureQueriesContext(connections[using]) as queries:
+        found = figures.of_table(Job, using, time.monotonic() + 9, 9, figures.Depth.TO_DO)
+    assert (found.total.ready, found.total.done) == (2, None)
+    [query] = [query["sql"] for query in queries if "jobs_job" in query["sql"]]
+    assert '"status" < 30' in query.replace("`", '"') and found.channels[0].channel == "default"
+
+
 @pytest.mark.django_db(databases=["default", "server"])
 def test_without_history_only_the_counts_are_read():
     found = figures.read([Job], history=False).models[0]
@@ -190,8 +204,8 @@ def test_a_moment_is_in_the_span_that_it_begins(using):
 def test_a_channel_that_is_no_column_is_not_called_default(using, monkeypatch):
     monkeypatch.setattr(Job, "channel_field", "what_it_is", raising=False)
     make(using, 2)
-    [counts] = of(Job, using).channels
-    assert (counts.channel, counts.ready) == (None, 2)
+    [channel] = of(Job, using).channels
+    assert (channel.channel, channel.ready) == (None, 2)
 
 
 @pytest.mark.django_db(databases=["default", "server"])
@@ -222,3 +236,13 @@ def test_the_queues_are_those_of_the_channels_that_have_rows(transactional_db):
 
 def test_limits_know_the_databases_of_the_tests(using):
     assert connections[using].vendor in limits._LIMITS
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "server"])
+def test_history_is_read_without_time_zones(settings):
+    settings.USE_TZ = False
+    row = Job.objects.create()
+    executor.run(Job, "default", row.pk)
+    [one] = [one for one in figures.read([Job]).models if one.using == "default"]
+    assert one.problem is None and sum(bucket.done for bucket in one.day) == 1
+    assert timezone.is_naive(one.hour[0].start)

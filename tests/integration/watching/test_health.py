@@ -9,10 +9,11 @@ from django.db import OperationalError, connections
 from django.utils import timezone
 
 from simpletask2_celery import health
-from simpletask2_celery.recovery import auto_reset, hints, last_reset
-from simpletask2_celery.watching import figures
+from simpletask2_celery.recovery import auto_reset, hints
+from simpletask2_celery.watching import counts, figures
 from tests.support import networks
-from tests.support.project.jobs.models import Job
+from tests.support.fixtures import queued
+from tests.support.project.jobs.models import ChildJob, Job
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
 pytestmark = BOTH
@@ -44,6 +45,14 @@ def test_rows_that_wait_and_rows_past_their_lease():
     found = findings()
     assert 20 <= found["oldest READY row"].value < 30
     assert found["rows past their lease"].value == 2
+
+
+def test_an_heirs_row_is_counted_once():
+    child = ChildJob.objects.create()
+    over = timezone.now() - datetime.timedelta(seconds=20)
+    Job.objects.filter(pk=child.pk).update(status=20, auto_reset_time=over)
+    assert findings()["rows past their lease"].value == 1
+    queued()
 
 
 def test_rows_that_resets_ought_to_have_found():
@@ -86,14 +95,14 @@ def test_a_database_that_is_silent_holds_up_nobody(monkeypatch):
 
 def test_a_table_that_cannot_be_read_is_named_and_the_others_are_counted(monkeypatch):
     Job.objects.bulk_create([Job()])
-    own = health._table
+    own = counts.not_done
 
-    def fails(model, alias):
+    def fails(model, alias, *by_channel):
         if alias == "server" and model is Job:
             raise OperationalError("as told")
-        return own(model, alias)
+        return own(model, alias, *by_channel)
 
-    monkeypatch.setattr(health, "_table", fails)
+    monkeypatch.setattr(counts, "not_done", fails)
     found = findings()
     assert not found["rows"].ok
     assert found["rows"].text == "not read: jobs.job in server (OperationalError)"
@@ -117,8 +126,8 @@ def test_a_reset_that_has_not_run_for_three_intervals(monkeypatch):
 
 def test_without_a_redis_cache_djangos_own_serves(settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    assert last_reset.age() is None and not hints.is_shared()
+    assert auto_reset.age() is None and not hints.is_shared()
     assert findings()["last auto-reset"].ok  # nobody can know
     auto_reset.run()
-    assert last_reset.age() < 5
-    assert last_reset.ask(60) and not last_reset.ask(60)
+    assert auto_reset.age() < 5
+    assert hints.be_first("asked-for", 60) and not hints.be_first("asked-for", 60)

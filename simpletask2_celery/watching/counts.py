@@ -1,0 +1,134 @@
+"""How many rows a table has: those that are not DONE, by channel, and those that are.
+
+Rows that are not DONE come from ``auto_reset_index``. The others are counted where there are
+few, and estimated in a large table.
+"""
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from django.db import connections
+from django.db.models import Count, F, Max, Min, Q
+
+from ..conf import conf
+from ..indexes import HistoryIndex
+from ..recovery import backlog, overdue
+from ..rows import clock, querysets, states
+from ..rows.model import Row
+from . import time_ranges
+
+EXACT = 100_000  # rows of a table up to which all of them are looked at
+TOP = 10  # channels of a model that are told apart
+
+_ESTIMATES = {
+    "postgresql": "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)",
+    "mysql": "SELECT table_rows FROM information_schema.tables "
+    "WHERE table_schema = DATABASE() AND table_name = %s",
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of one channel, or of several where ``channel`` is None.
+
+    ``stale`` are those of ``doing`` whose lease is over. ``done`` includes ``failed``;
+    both are None where they are not known, and ``done`` is an estimate of the database's
+    where ``is_estimate``. ``overdue`` are those of ``ready``, and ``lost`` those of
+    ``stale``, that auto-reset should have found by now.
+    """
+
+    channel: str | None
+    ready: int = 0
+    doing: int = 0
+    stale: int = 0
+    oldest_ready_seconds: float | None = None
+    done: int | None = None
+    failed: int | None = None
+    is_estimate: bool = False
+    overdue: int = 0
+    lost: int = 0
+
+
+def not_done(model: type[Row], using: str, by_channel: bool = True) -> list[Counts]:
+    """Count the rows that are not DONE, by channel if that is a column, in one query."""
+    now = clock.now(using)
+    column = querysets.channel_column(model) if by_channel else None
+    is_unknown = column is None and getattr(model, "channel_field", None)
+    wait = datetime.timedelta(seconds=model.task_wait_timeout)
+    in_a_queue = max(backlog.LEAST, backlog.PATIENCE * wait)
+    found_by = now - overdue.MISSING * datetime.timedelta(seconds=conf.auto_reset_interval)
+    missed = Q(status=states.DOING, auto_reset_time__lt=found_by)
+    missed |= Q(auto_reset_time__lt=found_by - in_a_queue)
+    rows = querysets.own_rows(model, using).filter(status__lt=states.DONE).order_by()
+    # Prefixed: a user's field could have any other name.
+    groups = rows.values("status", **({"st2_channel": F(column.attname)} if column else {}))
+    channels: dict[str | None, list[Counts]] = {}
+    for group in groups.annotate(
+        st2_count=Count("status"),
+        st2_over=Count("status", filter=Q(auto_reset_time__lt=now)),
+        st2_missed=Count("status", filter=missed),
+        st2_oldest=Min("add_time"),
+    ):
+        value = group.get("st2_channel")
+        channel = None if is_unknown else "default" if value in (None, "") else str(value)
+        count, late = group["st2_count"], group["st2_missed"]
+        if group["status"] == states.DOING:
+            counts = Counts(channel, doing=count, stale=group["st2_over"], lost=late)
+        else:
+            age = max((now - group["st2_oldest"]).total_seconds(), 0.0)
+            counts = Counts(channel, ready=count, overdue=late, oldest_ready_seconds=age)
+        channels.setdefault(channel, []).append(counts)
+    return [total(parts, channel) for channel, parts in channels.items()]
+
+
+def top(channels: list[Counts]) -> list[Counts]:
+    """Return the counts of the channels with most rows, and of the others together."""
+    ordered = sorted(channels, key=lambda one: (-one.ready - one.doing, one.channel or ""))
+    others = ordered[TOP:]
+    return [*ordered[:TOP], total(others)] if others else ordered
+
+
+def total(parts: Iterable[Counts], channel: str | None = None) -> Counts:
+    """Return the sums of what ``not_done`` has counted."""
+    parts = list(parts)
+    names = ("ready", "doing", "stale", "overdue", "lost")
+    sums = {name: sum(getattr(part, name) for part in parts) for name in names}
+    ages = [part.oldest_ready_seconds for part in parts if part.oldest_ready_seconds is not None]
+    return Counts(channel, oldest_ready_seconds=max(ages, default=None), **sums)
+
+
+def with_done(model: type[Row], using: str, counts: Counts, size: int) -> Counts:
+    """Add the rows that are DONE: of a large table an estimate, and those failed."""
+    rows = querysets.own_rows(model, using).filter(status=states.DONE)
+    if size <= EXACT:
+        failed = Count("status", filter=Q(success=False))
+        ended = rows.aggregate(st2_done=Count("status"), st2_failed=failed)
+        return replace(counts, done=ended["st2_done"], failed=ended["st2_failed"])
+    return replace(
+        counts,
+        done=max(size - counts.ready - counts.doing, 0),
+        failed=rows.filter(success=False).count() if has_history_index(model) else None,
+        is_estimate=True,
+    )
+
+
+def has_history_index(model: type[Row]) -> bool:
+    """Tell whether the rows that ended lately, or have failed, are found by an index."""
+    return any(isinstance(index, HistoryIndex) for index in model._meta.indexes)
+
+
+def estimate(model: type[Row], using: str) -> int:
+    """Return about how many rows the model's table has; 0 where nobody knows."""
+    connection, table = connections[using], model._meta.db_table
+    if (query := _ESTIMATES.get(connection.vendor)) is not None:
+        if connection.vendor == "postgresql":
+            table = connection.ops.quote_name(table)
+        with connection.cursor() as cursor:
+            cursor.execute(query, [table])
+            row = cursor.fetchone()
+        return int(row[0] or 0) if row else 0
+    if not time_ranges.is_counted(model):
+        return 0
+    keys = model._base_manager.using(using).aggregate(first=Min("pk"), last=Max("pk"))
+    return keys["last"] - keys["first"] + 1 if keys["last"] else 0
