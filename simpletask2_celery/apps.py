@@ -15,7 +15,7 @@ class SimpleTask2CeleryConfig(AppConfig):
 
     def ready(self) -> None:
         """Wire the package to Celery, once the models are loaded."""
-        from . import checks, tasks  # noqa: F401  which registers them
+        from . import checks, tasks  # noqa: F401  registers the tasks
         from .recovery import schedule
 
         checks.register()
@@ -24,7 +24,7 @@ class SimpleTask2CeleryConfig(AppConfig):
 
 
 def _begin_worker(sender: Any, **kwargs: object) -> None:
-    """Do what only workers do; other processes are spared even its import."""
+    """Do what only workers do. Other processes do not even import it."""
     from .conf import conf
     from .fast.clients import OneClient
     from .legacy import mover

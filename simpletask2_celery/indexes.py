@@ -1,4 +1,4 @@
-"""Indexes that a model may have, so that resets and figures stay fast on old rows."""
+"""Indexes that a model may have, so that resets and figures stay fast in large tables."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ DONE = 30
 
 
 class _PartialIndex(models.Index):
-    """An index that is partial where the database can tell by a query's parameters.
+    """An index of some rows on PostgreSQL, and of all rows elsewhere.
 
-    That is PostgreSQL; elsewhere it is of all rows.
+    Only PostgreSQL sees by a query's parameters that a partial index will do.
     """
 
     where: models.Q
@@ -24,10 +24,7 @@ class _PartialIndex(models.Index):
 
 
 class AutoResetIndex(_PartialIndex):
-    """An index of the rows that are not DONE, by status and lease.
-
-    SQLite has no use for it in a reset.
-    """
+    """An index of the rows that are not DONE, by status and lease. SQLite does not use it."""
 
     where = ~models.Q(status=DONE)
 

@@ -1,13 +1,13 @@
 """The base class of tasks: a row is the task, its fields the input, its methods the steps.
 
 ``SimpleTask`` is the package's table of contents: each verb is one call down into the rooms.
-Sections 1–3 and 6 of docs/reference/compatibility.md. A row runs at least once: after a crash
-its handlers run again, so they must be repeatable.
+Sections 1–3 and 6 of the compatibility page. A row runs at least once: after a crash its
+handlers run again, so they must be repeatable.
 """
 
 import datetime
 from collections.abc import Callable, Iterable
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from django.db import models
 from django.utils import timezone
@@ -33,13 +33,9 @@ from .rows import (
 from .rows.model import Row
 from .running import steps
 
-F = TypeVar("F", bound=Callable[..., Any])
+Announce = Callable[[Any], None]
 
-
-def _alters_data(method: F) -> F:
-    """Keep templates from calling a method: "alters_data" of Django's template language."""
-    method.alters_data = True  # type: ignore[attr-defined]
-    return method
+_alters_data = steps.marked(alters_data=True)  # keeps Django's templates from calling it
 
 
 class SimpleTask(Row):
@@ -64,20 +60,17 @@ class SimpleTask(Row):
 
     # -- the user's code ---------------------------------------------------------------
 
-    @_alters_data
-    @steps.missing
+    @steps.marked(alters_data=True, is_missing=True)
     def do_task_main(self, payload: Any = None) -> Any:
         """Do the task: the handler of a task with one step.
 
-        ``payload`` is a dict with ``task_info`` (str) and ``step`` (int). Runs at
-        least once; raise to end the row DONE with success False.
+        ``payload`` is a dict with ``task_info`` (str) and ``step`` (int). Runs at least once.
+        Raise an exception to end the row DONE with success False.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} needs a method do_task_main(self, payload)."
-        )
+        name = type(self).__name__
+        raise NotImplementedError(f"{name} needs a method do_task_main(self, payload).")
 
-    @_alters_data
-    @steps.whole_task
+    @steps.marked(alters_data=True, is_whole_task=True)
     def do_task_main_step1(self, payload: Any = None) -> Any:
         """Do the first step; by default the whole task."""
         return self.do_task_main(payload)
@@ -97,22 +90,28 @@ class SimpleTask(Row):
     ) -> Self:
         """Send the row's message after the commit, and return the row.
 
-        ``countdown`` in seconds or ``eta`` delay it, and auto-reset with it;
-        ``priority`` (int) and ``queue`` (str) are Celery's. A row that is not READY
-        has nothing to publish: that is logged, and ``reset()`` is the remedy.
+        ``countdown`` in seconds or ``eta`` delay it, and auto-reset with it; ``priority``
+        (int) and ``queue`` (str) are Celery's. For a row that is not READY this logs a
+        warning and sends nothing: ``reset()`` it first.
 
-        Raises ValueError for a row not saved yet, TypeError or ValueError for
-        options that Celery would refuse. A broker that fails raises nothing: auto-reset
-        publishes the row again.
+        Raises ValueError for a row not saved yet, TypeError or ValueError for options that
+        Celery would refuse. A broker that fails raises nothing: auto-reset publishes the row
+        again.
         """
-        options = publisher.check_options(countdown, eta, priority, queue)
+        options = publisher.check_options(
+            countdown=countdown, eta=eta, priority=priority, queue=queue
+        )
         _require_saved([self])
         if self.status != self.READY:
             publisher.log_not_ready(self)
             return self
         with deadline.shared():
             if countdown is not None or eta is not None:
-                self._wait_until(eta or clock.after(timezone.now(), countdown or 0))
+                eta = clock.stored(eta or clock.after(timezone.now(), countdown or 0))
+                again = clock.after(eta, self.get_task_wait_timeout())
+                mine = querysets.owned(type(self), databases.of(self)).filter(pk=self.pk)
+                if mine.filter(status=self.READY).update(auto_reset_time=again):
+                    self.auto_reset_time = again
             publisher.publish_on_commit([self], **options)
         return self
 
@@ -126,28 +125,27 @@ class SimpleTask(Row):
     def publish_many(cls, rows: "Iterable[Self] | models.QuerySet[Self]", chunk: int = 1) -> int:
         """Publish the READY rows among ``rows`` with one connection; return their number.
 
-        For rows that no ``save()`` published, as of ``bulk_create``. With ``chunk``, a
-        message carries up to so many rows, which one process runs one after the other:
-        for many short tasks. Raises TypeError
-        for a row of another model and ValueError for one without a primary key (on
-        MySQL bulk_create leaves none: give a queryset), before any is published;
-        ValueError for a chunk where DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT limits messages.
+        For rows that no ``save()`` published, as of ``bulk_create``. With ``chunk``, for many
+        short tasks, a message carries up to so many rows, which one process runs in turn.
+
+        Before any row is published, raises TypeError for a row of another model, and
+        ValueError for one without a primary key (on MySQL bulk_create leaves none: give a
+        queryset) or for a chunk beside DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT.
         """
         publisher.check_chunk(chunk)
         if isinstance(rows, models.QuerySet):
             if not issubclass(rows.model, cls):
                 raise TypeError(f"{cls.__name__}.publish_many() got {rows.model!r}.")
-            named: Any = rows  # whose database is None where nobody has named one
+            using = vars(rows)["_db"]  # None where nobody has named a database
             ready = querysets.light(rows.filter(status=cls.READY))
             stream = ready.iterator(chunk_size=querysets.PAGE)
-            return publisher.publish_on_commit(stream, chunk, using=named._db)
+            return publisher.publish_on_commit(stream, chunk, using=using)
         rows = list(rows)
         for row in rows:
             if not isinstance(row, cls):
                 raise TypeError(f"{cls.__name__}.publish_many() got {row!r}.")
         _require_saved(rows)
-        ready_rows = (row for row in rows if row.status == cls.READY)
-        return publisher.publish_on_commit(ready_rows, chunk)
+        return publisher.publish_on_commit((r for r in rows if r.status == cls.READY), chunk)
 
     # -- running -----------------------------------------------------------------------
 
@@ -155,10 +153,10 @@ class SimpleTask(Row):
     def do_task(self, payload: dict[str, Any] | None = None, force: bool = False) -> dict[str, Any]:
         """Run one step of the row, for a caller who drives the steps.
 
-        ``payload`` is what the handler receives; its ``step`` (default 1) says
-        which. ``force`` runs the row in any status. Returns ``continue_flag``,
-        ``task_info``, ``next_step`` and ``data`` (compatibility facts, section 3).
-        Raises DjangoSimpleTask2Error 2910004, 2910007–2910010 or 2910013–2910015.
+        The handler receives ``payload``, whose ``step`` (default 1) says which step it is.
+        ``force`` runs the row in any status. Returns ``continue_flag``, ``task_info``,
+        ``next_step`` and ``data`` (section 3 of the compatibility page). Raises
+        DjangoSimpleTask2Error 2910004, 2910007–2910010 or 2910013–2910015.
         """
         payload = {"task_info": self.get_task_info(), "step": 1, **(payload or {})}
         step = payload["step"]
@@ -169,14 +167,14 @@ class SimpleTask(Row):
             row = claiming.claim(type(self), using, self.pk, force)
         else:
             row = claiming.take_step(type(self), using, self.pk, step)
-        vars(self).update(vars(row))  # what is in the database now, and the fence
+        vars(self).update(vars(row))  # the row as the database has it now, and its fence
         try:
             if claims:
                 announcing.started(self)
             if step > 1 and force:
                 transitions.start_step(self, step)
             ended = steps.call(self, step, payload)
-            save = transitions.end_step if step < self.final_step else transitions.finish
+            save = transitions.save_step if step < self.final_step else transitions.finish
             row = transitions.own_row(self)
             save(row, ended)
             return steps.outcome(row, step, ended.data)
@@ -185,48 +183,41 @@ class SimpleTask(Row):
 
     @_alters_data
     def start(self, force: bool = False, save: bool = True) -> bool:
-        """Mark the row DOING; return False if it was not READY (any, with force).
+        """Mark a READY row DOING; with ``force``, a row of any status.
 
-        Nor if ``get_a_task`` has handed it out since it was loaded.
+        Returns False for a row of another status, and for one that ``get_a_task`` has handed
+        out since it was loaded.
         """
         if not force and self.status != self.READY:
             return False
         now = clock.now(databases.of(self))
         values = states.claim(now, clock.after(now, self.get_do_task_timeout()))
-        started = self._change(values, None if force else self.READY, save)
-        if started and self._is_written(save):
-            announcing.started(self)
-        return started
+        return self._change(values, None if force else self.READY, save, announcing.started)
 
     @_alters_data
     def done(self, force: bool = False, save: bool = True) -> bool:
-        """Mark the row DONE; return False if it was not DOING (any, with force).
+        """Mark a DOING row DONE; with ``force``, a row of any status.
 
-        ``success`` stays what the caller has set.
+        Returns False for a row of another status. ``success`` stays what the caller has set.
         """
         if not force and self.status != self.DOING:
             return False
         values = states.end(timezone.now(), self.success)
-        done = self._change(values, None if force else self.DOING, save)
-        if done and self._is_written(save):
-            announcing.finished(self)
-        return done
+        return self._change(values, None if force else self.DOING, save, announcing.finished)
 
     @_alters_data
     def reset(self, save: bool = True) -> Self:
         """Make the row READY again, as if it had never run, and return it.
 
-        Takes the claim from a run under way. Publish the row afterwards, or leave
-        that to auto-reset.
+        Takes the claim from a run under way. Publish the row afterwards, or leave that to
+        auto-reset.
         """
         now = timezone.now()
         values = states.reset(now, clock.after(now, self.get_task_wait_timeout()))
-        if not self._change(values, None, save):
+        if not self._change(values, None, save, _announce_reset):
             name = task_info.text(type(self), self.pk)
             raise exceptions.error(exceptions.ROW_GONE, task_info=name)
         lost_runs.forget([self])
-        if self._is_written(save):
-            announcing.reset([self], signals.OPERATOR)
         return self
 
     @classmethod
@@ -234,40 +225,35 @@ class SimpleTask(Row):
     def do_auto_reset(cls) -> int:
         """Reset and publish every row whose lease is over; return their number.
 
-        READY rows whose message is presumed to wait in a long queue are left alone,
-        and rows that have lost too many runs are given up. Raises what the first database
-        that failed has raised, when the others have had their turn.
+        Leaves READY rows alone whose message is presumed to wait in a long queue, and gives up
+        rows that have lost too many runs. Raises a database's error after it has reset the rows
+        of the others.
         """
         return auto_reset.reset_model(cls)
 
-    def _change(self, values: dict[str, Any], status: int | None, save: bool) -> bool:
+    def _change(
+        self, values: dict[str, Any], status: int | None, save: bool, announce: Announce
+    ) -> bool:
         """Make a transition that a caller asks for; False if it is not due any more.
 
-        Written at once, alone: what else the caller has changed is saved by ``save()``,
-        because the object may be older than what a handler has written. Inside a run, and
-        before the row is there, it is written by that save.
+        It is written at once and alone: the object may be older than what a handler has
+        written, so the caller's other changes wait for ``save()``. Inside a run, and before
+        the row is inserted, that save writes it as well.
         """
         is_in_run = fence.of(self) is not None
         if save and not is_in_run and not self._state.adding:
-            return transitions.change(self, values, status)
-        for name, value in values.items():
-            setattr(self, name, value)
-        if save:
-            self.save()
-        elif not is_in_run:
-            seen.forget(self, values)  # a save is to write them
+            if not transitions.change(self, values, status):
+                return False
+        else:
+            for name, value in values.items():
+                setattr(self, name, value)
+            if save:
+                self.save()
+            elif not is_in_run:
+                seen.forget(self, values)  # a save is to write them
+        if save and not is_in_run:  # a run's transition is in the database at its end
+            announce(self)
         return True
-
-    def _is_written(self, save: bool) -> bool:
-        """Tell whether a transition is in the database: inside a run, none is."""
-        return save and fence.of(self) is None
-
-    def _wait_until(self, eta: datetime.datetime) -> None:
-        """Keep auto-reset from publishing the row before its time."""
-        again = clock.after(clock.stored(eta), self.get_task_wait_timeout())
-        waiting = querysets.owned(type(self), databases.of(self))
-        if waiting.filter(pk=self.pk, status=self.READY).update(auto_reset_time=again):
-            self.auto_reset_time = again
 
     # -- the row in words --------------------------------------------------------------
 
@@ -287,23 +273,24 @@ class SimpleTask(Row):
     def auto_reset_index(cls, name: str) -> AutoResetIndex:
         """Return an index for ``Meta.indexes`` that keeps auto-reset fast.
 
-        ``name`` (str, of 24 characters at most, "app_model") begins the index's name.
-        The schema of the original has none, so that a model has it where its author
-        asks for it. Raises ValueError for a name that is too long.
+        ``name``, as "app_model", begins the index's name; one of over 24 characters raises
+        ValueError. The schema of the original has no such index, so no model has it by itself.
         """
-        _require_short(name)
-        return AutoResetIndex(fields=["status", "auto_reset_time"], name=f"{name}_reset")
+        return AutoResetIndex(fields=["status", "auto_reset_time"], name=_named(name, "reset"))
 
     @classmethod
     def history_index(cls, name: str) -> HistoryIndex:
         """Return an index for ``Meta.indexes`` that keeps the dashboard's history whole.
 
-        What has ended in the last hour and day, on a table of more than 100,000 rows;
-        without it the newest rows stand for all. ``name`` as of :meth:`auto_reset_index`.
-        Raises ValueError for a name that is too long.
+        The history is of the last hour and day. Without the index, on a table of more than
+        100,000 rows, it is of the newest rows alone. ``name`` as of :meth:`auto_reset_index`.
         """
-        _require_short(name)
-        return HistoryIndex(fields=["status", "success", "done_time"], name=f"{name}_done")
+        fields = ["status", "success", "done_time"]
+        return HistoryIndex(fields=fields, name=_named(name, "done"))
+
+
+def _announce_reset(row: SimpleTask) -> None:
+    announcing.reset([row], signals.OPERATOR)
 
 
 def _require_saved(rows: Iterable[SimpleTask]) -> None:
@@ -312,6 +299,7 @@ def _require_saved(rows: Iterable[SimpleTask]) -> None:
             raise ValueError(f"{row!r} has no row yet: save it before publishing it.")
 
 
-def _require_short(name: str) -> None:
+def _named(name: str, suffix: str) -> str:
     if len(name) > 24:
         raise ValueError(f"{name!r} is over 24 characters: databases allow 30 in all.")
+    return f"{name}_{suffix}"

@@ -1,12 +1,11 @@
-"""Django signals: what happens to rows, told in the process where it happens.
+"""Django signals: what happens to rows, sent in the process where it happens.
 
-A signal is sent after its fact is true in the database: at once, or where somebody's own
-transaction is open, after its commit. A receiver that fails is logged, and changes nothing
-about the run, the save or the reset. Rows that nobody listens for cost a look at an empty
-list.
+A signal is sent once its fact is true in the database: at once, or after the commit where a
+transaction is open. A receiver that fails is logged, and changes nothing about the run, the
+save or the reset. Without receivers a row costs a look at an empty list.
 
-Each signal is also a line of the log at DEBUG, with ``task_info``, ``step``, ``code`` and
-``duration`` (seconds) in the record where they are known.
+Each signal is also a line of the log at DEBUG. The record has ``task_info``, and where they
+are known ``step``, ``code`` and ``duration`` (seconds).
 """
 
 from typing import Any
@@ -24,7 +23,7 @@ class TaskSignal(Signal):
     """A signal about a row. Its sender is the row's model, a class."""
 
     def _log_robust_failure(self, receiver: Any, err: Exception) -> None:
-        """Leave that to ``rows.announcing``, which knows the row's name."""
+        """Log nothing here: ``rows.announcing`` logs it with the row's name."""
 
 
 #: A row's message was handed to the broker, or to the Redis list of its channel.
@@ -40,10 +39,10 @@ task_started = TaskSignal(use_caching=True)
 step_finished = TaskSignal(use_caching=True)
 
 #: A row is DONE. As for task_started, and ``success`` (True, False, or None where
-#: ``done()`` was told nothing), ``error`` (why it failed, an exception or None),
+#: nobody had set it before ``done()``), ``error`` (why it failed, an exception or None),
 #: ``seconds`` (float, since its claim; None for a row that nobody had claimed).
 task_finished = TaskSignal(use_caching=True)
 
-#: A row is READY again. As for task_started, and ``reason``, one of the four above. But
-#: for one whose ``reset()`` was called, ``row`` is as it was before.
+#: A row is READY again. As for task_started, and ``reason``, one of the four above. ``row``
+#: is as it was before the reset, unless its own ``reset()`` was called.
 task_reset = TaskSignal(use_caching=True)

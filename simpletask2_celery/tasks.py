@@ -12,30 +12,24 @@ from celery.exceptions import SoftTimeLimitExceeded
 from . import exceptions
 from .conf import conf
 from .exceptions import DjangoSimpleTask2Error
-from .rows.model import Row
 from .publishing import publisher
 from .publishing.messages import DO_TASK
 from .publishing.to_celery import BATCH
 from .recovery import auto_reset, schedule
 from .rows import lookup, sessions, task_info
+from .rows.model import Row
 from .running import envelope, only_json
 
 logger = logging.getLogger(__name__)
 
 UNLOCKED = 1.0  # seconds after which a row that a transaction had locked is tried again
 
-#: What is wrong with a message: answered and acknowledged, for no row is meant.
-_BAD_MESSAGE = frozenset(
-    {
-        exceptions.BAD_TASK_INFO,
-        exceptions.NO_SUCH_MODEL,
-        exceptions.TASK_INFO_MISSING,
-    }
-)
+#: Codes of a message that names no row: it is answered and acknowledged.
+_BAD_MESSAGE = {exceptions.BAD_TASK_INFO, exceptions.NO_SUCH_MODEL, exceptions.TASK_INFO_MISSING}
 
 
-# Late acknowledgement, but no redelivery after a worker's death: recovery rests on the
-# lease, and a message that takes its worker down must not come back at once.
+# Acknowledged late, but not delivered again after a worker's death: the lease is enough to
+# recover a row, and a message that takes its worker down must not come back at once.
 @shared_task(
     bind=True,
     name=DO_TASK,
@@ -57,20 +51,18 @@ def do_task(
 ) -> dict[str, Any] | str:
     """Run the row named by ``app_label``, ``model``, ``id`` and ``using``.
 
-    Or the rows of a list of ``ids``, one after the other, each on its own account.
-    Returns the envelope of the compatibility facts, section 8. Where a worker ignores
-    results, as it does unless a message says otherwise, it is a word for Celery's log:
-    what a handler returned stays out of that. Where there is nothing to do, or the
-    message names no row, it says so; a failed run raises DjangoSimpleTask2Error, so that
-    Celery and error trackers see it. ``later`` is what messages of later versions may
-    carry.
+    With a list of ``ids``, run these rows one after the other; one that fails does not stop
+    the others. Returns the envelope (section 8 of the compatibility page), which also says
+    where there is nothing to do, or the message names no row. Where a worker ignores results,
+    as it does unless a message says otherwise, returns a line for Celery's log instead,
+    without what the handler returned. A failed run raises DjangoSimpleTask2Error, so that
+    Celery and error trackers see it. ``later`` is what messages of later versions may carry.
     """
     request = self.request
     if isinstance(ids, list):
         if len(ids) > BATCH:  # no publisher of ours sends more
-            given = task_info.short(f"{app_label}.{model}: {len(ids)} ids")
-            refused = exceptions.error(exceptions.BAD_TASK_INFO, task_info=given)
-            return _answer(given, refused)
+            name = task_info.short(f"{app_label}.{model}: {len(ids)} ids")
+            return _answer(name, exceptions.error(exceptions.BAD_TASK_INFO, task_info=name))
         return _run_each(request, app_label, model, ids, using)
     answer = _run(request, app_label, model, id, using)
     if request.ignore_result and not request.is_eager:
@@ -89,11 +81,15 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
     try:
         task_model, database, pk = lookup.named_row(app_label, model, key, using)
         name = task_info.text(task_model, pk)
-        # In a context of its own: what a handler activates, another row must not see.
+        # In a context of its own: another row must not see what this handler activates.
         result = copy_context().run(executor.run, task_model, database, pk, noted=noted)
     except DjangoSimpleTask2Error as error:
-        if isinstance(error, exceptions.RowLocked) and not request.is_eager:
-            _publish_later(task_model, database, pk)
+        # A transaction has locked the row, and this message will not come again. Entries of the
+        # Redis lists cannot wait, so there the lease decides.
+        is_locked = isinstance(error, exceptions.RowLocked) and not request.is_eager
+        if is_locked and conf.publish_to != "redis":
+            rows = task_model._base_manager.using(database).filter(pk=pk, status=Row.READY)
+            publisher.publish_on_commit(rows, using=database, countdown=UNLOCKED)
         return _answer(name or task_info.short((app_label, model, key)), error)
     finally:
         if not request.is_eager:
@@ -102,13 +98,6 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
     if not request.ignore_result:
         result = envelope.storable(result)
     return envelope.success(result)
-
-
-def _publish_later(model: type[Row], using: str, pk: Any) -> None:
-    """Publish once more a row that a transaction has locked: this message is spent."""
-    rows = model._base_manager.using(using).filter(pk=pk, status=Row.READY)
-    if conf.publish_to != "redis":  # whose lists have no time: there the lease decides
-        publisher.publish_on_commit(rows, using=using, countdown=UNLOCKED)
 
 
 def _run_each(
@@ -125,17 +114,29 @@ def _run_each(
             about: dict[str, Any] = {"task_info": task_info.short(f"{app_label}.{model}:{key}")}
             if isinstance(error, DjangoSimpleTask2Error):
                 about["code"] = error.code
-            logger.error("%s", error, extra=about)  # of a message Celery shows one
+            logger.error("%s", error, extra=about)  # Celery shows one error of a message
             failures.append(error)
     if failures:
         raise failures[0]
     return envelope.success({"rows": len(keys), "done": done})
 
 
+class _Expiring(Task):  # type: ignore[misc]  # Celery has no types
+    """A task that expires before the next one of its kind is due.
+
+    On the task as well: django-celery-beat's scheduler drops an entry's options. Read when it is
+    sent: at import, a wrong interval would end ``django.setup()`` before the check names it.
+    """
+
+    @property
+    def expires(self) -> float:
+        """Seconds."""
+        return conf.auto_reset_interval * 0.9
+
+
 @shared_task(
     name=schedule.DO_AUTO_RESET,
-    # On the task as well: django-celery-beat's scheduler drops an entry's options.
-    expires=conf.auto_reset_interval * 0.9,
+    base=_Expiring,
     autoretry_for=(),  # the next one comes soon
     serializer="json",
     Strategy=only_json.NAME,
@@ -143,7 +144,7 @@ def _run_each(
 def do_auto_reset() -> dict[str, int]:
     """Reset and publish the rows whose lease is over; return {"app.model": number}.
 
-    Raises AutoResetFailed, after all others had their turn, where a table failed.
+    Raises AutoResetFailed where a table failed, after it has reset the others.
     """
     sessions.look()
     return auto_reset.run()

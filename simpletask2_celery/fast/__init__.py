@@ -1,50 +1,38 @@
 """Shortcuts: what Django, Celery and kombu do anew for each row, done once.
 
-Nothing here is needed: with ``DJANGO_SIMPLETASK2_SHORTCUTS = False`` every function says no,
-and the plain path beside its call does the work. Each returns a function that is ready to run,
-or None where something is unusual about the model, the values, the app or the broker. What
-each is worth is in docs/evidence/performance.md.
+Nothing here is needed. With ``DJANGO_SIMPLETASK2_SHORTCUTS = False`` every function returns
+None, and the plain path beside its call does the work. A function also returns None where
+something is unusual about the model, the values, the app or the broker. Otherwise it returns
+something that is ready to run. docs/evidence/performance.md says what each is worth.
 
 - ``statements``: the claim and the saves of a run, without the ORM's compiler
-- ``templates``: Celery's message of a row, made once a kind and copied
-- ``pushes``: many such messages in one command of Redis
+- ``templates``: Celery's message of a row, made once a kind, copied, and pushed by the thousand
 - ``clients``: one Redis client for all messages of a channel
 """
 
 from collections.abc import Callable
-from typing import Any
-
-from django.db.models import Q
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from ..conf import conf
 from . import clients, statements, templates
 
-
-def claim_of(
-    model: Any, using: str, where: dict[str, Any], values: dict[str, Any], token: str
-) -> Callable[[], Any] | None:
-    """Return what updates a row and loads it by one statement; see ``statements``."""
-    return statements.claim_of(model, using, where, values, token) if conf.shortcuts else None
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None] | None:
-    """Return what saves what a run has changed of its row; see ``statements``."""
-    return statements.update_of(row, fence, base) if conf.shortcuts else None
+def _if_wanted(shortcut: Callable[P, R]) -> Callable[P, R | None]:
+    """Return the shortcut, which does nothing and returns None where the setting is off."""
+
+    @wraps(shortcut)
+    def switched(*args: P.args, **kwargs: P.kwargs) -> R | None:
+        return shortcut(*args, **kwargs) if conf.shortcuts else None
+
+    return switched
 
 
-def keys_of(model: Any, using: str, keys: list[Any]) -> Q | None:
-    """Return the condition that a row's key is one of many; see ``statements``."""
-    return statements.keys_of(model, using, keys) if conf.shortcuts else None
-
-
-def copier(
-    producer: Any, name: str, options: dict[str, Any], make: templates.Make
-) -> templates.Copier | None:
-    """Return what sends copies of the messages that ``make`` makes; see ``templates``."""
-    return templates.copier(producer, name, options, make) if conf.shortcuts else None
-
-
-def keep_one_client(channel: Any) -> None:
-    """Have a channel of Redis keep one client for all its messages; see ``clients``."""
-    if conf.shortcuts:
-        clients.keep_one(channel)
+claim_of = _if_wanted(statements.claim_of)
+update_of = _if_wanted(statements.update_of)
+keys_of = _if_wanted(statements.keys_of)
+copier = _if_wanted(templates.copier)
+keep_one_client = _if_wanted(clients.keep_one)

@@ -1,7 +1,7 @@
 """One Redis client for all messages of a channel: kombu makes a new one for each use.
 
 Each new client copies all of redis-py's callbacks, which costs as much as a message.
-celery/kombu#2024 asks for the same upstream. Other transports have nothing of the kind.
+celery/kombu#2024 asks for the same upstream. Channels of other brokers are left as they are.
 """
 
 from contextlib import nullcontext
@@ -18,10 +18,10 @@ def keep_one(channel: Any) -> None:
 
 
 class OneClient(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """A step of Celery's consumer: it starts with every connection to the broker."""
+    """A step of Celery's consumer, which starts with every connection to the broker."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, parent: Any) -> None:
-        """Look after the channel that messages are taken from and acknowledged by."""
+        """Keep one client for the channel that takes and acknowledges messages."""
         keep_one(parent.task_consumer.channel)

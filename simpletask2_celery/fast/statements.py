@@ -1,8 +1,7 @@
 """The statements of a row's life, compiled once a model.
 
-The claim, which updates a row and loads it in one query where the database has
-UPDATE … RETURNING; each later write of a run, an UPDATE behind its fence; and the condition
-that a row is one of a thousand.
+The claim updates a row and loads it by one query, where the database has UPDATE … RETURNING.
+Each later write of a run is an UPDATE behind its fence. A page of keys is one parameter.
 """
 
 import datetime
@@ -29,26 +28,28 @@ _UNCHANGED: dict[type, type] = {
 def claim_of(
     model: Any, using: str, where: dict[str, Any], values: dict[str, Any], token: str
 ) -> Callable[[], Any] | None:
-    """Return what sets ``values`` on the row of which ``where`` is true, and loads it.
+    """Return a function that sets ``values`` on the row that ``where`` names, and loads it.
 
-    Both are {field name: value}. Of what is written only the ``token`` is read again, because
-    a column may round it. Without such a row the function returns None. It waits for nobody's
-    lock: a locked row is None inside a transaction, else an OperationalError that says
-    lock_not_available after 200 ms.
+    Both are {field name: value}. Of the written columns only the ``token`` is read again,
+    because a column may round it. The function returns None where there is no such row. It
+    waits for nobody's lock: a locked row is None inside a transaction; outside of one it
+    raises an OperationalError, lock_not_available, after 200 ms.
     """
-    if not _can_return(model, using):
+    has_parents = bool(model._meta.parents)
+    if connections[using].vendor != "postgresql" or has_parents or not _is_plain(model):
         return None
     fields = [_field(model, name) for name in values]
+    columns = tuple([field.column for field in fields])
 
     def claim() -> Any:
         connection = connections[using]
         lock = _SKIPPED if connection.in_atomic_block else _LIMITED
-        statement = _update(model, using, _columns(fields), tuple(where), lock)
-        columns, read, converters = _returned(model, using, tuple(values), token)
+        statement = _update(model, using, columns, tuple(where), lock)
+        returned, read, converters, names = _returned(model, using, tuple(values), token)
         pairs = zip(fields, values.values(), strict=True)
         with transaction.mark_for_rollback_on_error(using), connection.cursor() as cursor:
             parameters = _parameters(model, using, pairs, where)
-            cursor.execute(f"{statement} RETURNING {columns}", parameters)
+            cursor.execute(f"{statement} RETURNING {returned}", parameters)
             answer = cursor.fetchone()
         if answer is None:
             return None
@@ -56,25 +57,22 @@ def claim_of(
         for position, (convert_all, expression) in converters.items():
             for convert in convert_all:
                 row[read[position]] = convert(row[read[position]], expression, connection)
-        names = _names(model)
         return model.from_db(using, names, [row[name] for name in names])
 
     return claim
 
 
 def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None] | None:
-    """Return what saves what a run has changed of its row.
+    """Return a function that saves the fields of its row that a run has changed.
 
-    The function returns the fields that it wrote, None where the fence has refused. ``base``
-    is the class whose ``save`` and ``_do_update`` are the library's own.
+    It returns these fields, or None where the fence has refused. ``base`` is the class whose
+    ``save`` and ``_do_update`` are the library's own.
     """
     model: Any = type(row)
     if not _saves_plainly(row, fence, base):
         return None
-    changed = [
-        (field, None, getattr(row, name) if is_plain else field.pre_save(row, False))
-        for name, field, is_plain in _own_fields(model)
-    ]
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    changed = [(field, None, field.pre_save(row, False)) for field in fields]
     token = _field(model, "start_time")
     # Never an UPDATE without columns: it has to ask whether the claim is held.
     values = fence.keep(changed) or [(token, None, fence.token)]
@@ -84,9 +82,10 @@ def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None
     if not _are_plain([value for _, value in pairs]) or not _are_plain(parameters):
         return None
     written = [field for field, _ in pairs]
+    columns = tuple([field.column for field in written])
 
     def update() -> list[Any] | None:
-        statement = _update(model, fence.using, _columns(written), tuple(where))
+        statement = _update(model, fence.using, columns, tuple(where))
         with connections[fence.using].cursor() as cursor:
             cursor.execute(statement, parameters)
             return written if cursor.rowcount > 0 else None
@@ -95,23 +94,15 @@ def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None
 
 
 def keys_of(model: Any, using: str, keys: list[Any]) -> models.Q | None:
-    """Return the condition that a row's key is one of many, as one parameter: an array.
-
-    A thousand parameters cost the driver as much as the rows.
-    """
+    """Return the condition that a row's key is one of ``keys``, with one array as parameter."""
+    # A thousand parameters would cost the driver as much as the rows.
     connection, key = connections[using], model._meta.pk
     if connection.vendor != "postgresql" or len(model._meta.pk_fields) > 1:
         return None
     values = [key.get_db_prep_value(one, connection) for one in keys]
-    array = models.Value(values, models.Field())
-    is_one = models.Func(
-        models.F("pk"),
-        array,
-        template="%(expressions)s)",
-        arg_joiner=" = ANY(",
-        output_field=models.BooleanField(),
-    )
-    return models.Q(is_one)
+    any_of = {"template": "%(expressions)s)", "arg_joiner": " = ANY("}
+    array, answer = models.Value(values, models.Field()), models.BooleanField()
+    return models.Q(models.Func(models.F("pk"), array, output_field=answer, **any_of))
 
 
 # -- the reasons to decline ----------------------------------------------------------------
@@ -121,9 +112,8 @@ def _saves_plainly(row: Any, fence: Any, base: Any) -> bool:
     """Tell whether a save of the row runs no code of the user's, as of this moment."""
     model: Any = type(row)
     return (
-        _is_one_table(model)
-        and _is_plain(model)
-        and not _odd_columns(model)
+        _is_plain(model)
+        and _is_one_plain_table(model)
         and saves_as_django_does(model, base)
         and not row._state.fields_cache  # related objects, which save() looks at
         and not pre_save.has_listeners(model)
@@ -149,22 +139,14 @@ def saves_as_django_does(model: Any, base: Any) -> bool:
     )
 
 
-def _can_return(model: type[models.Model], using: str) -> bool:
-    """Tell whether one statement can write a row of the model and return its columns."""
-    is_one_table = not model._meta.parents
-    return connections[using].vendor == "postgresql" and is_one_table and _is_plain(model)
-
-
 def _are_plain(values: Iterable[Any]) -> bool:
-    """Tell whether each value is a parameter of its own, as "%s" has it."""
-    for value in values:
-        if (
-            hasattr(value, "resolve_expression")
-            or hasattr(value, "prepare_database_save")
-            or hasattr(value, "as_sql")
-        ):
-            return False
-    return True
+    """Tell whether each value is a parameter, and no expression that becomes SQL."""
+    return not any(
+        hasattr(value, "resolve_expression")
+        or hasattr(value, "prepare_database_save")
+        or hasattr(value, "as_sql")
+        for value in values
+    )
 
 
 @cache
@@ -174,30 +156,21 @@ def _is_plain(model: Any) -> bool:
 
 
 @cache
-def _is_one_table(model: Any) -> bool:
+def _is_one_plain_table(model: Any) -> bool:
+    """Tell whether an UPDATE has "%s" for each column of the model, as none of a geometry."""
     meta = model._meta
-    computed = any(field.generated for field in meta.concrete_fields)
-    return not (meta.parents or meta.proxy or computed)
-
-
-@cache
-def _odd_columns(model: Any) -> frozenset[str]:
-    """Return the columns whose fields, as those of a geometry, write their "%s"."""
-    return frozenset(
-        str(field.column)
-        for field in model._meta.concrete_fields
-        if hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
+    return not (meta.parents or meta.proxy) and not any(
+        field.generated
+        or hasattr(field, "get_placeholder")
+        or hasattr(field, "get_placeholder_sql")
+        for field in meta.concrete_fields
     )
 
 
 # -- SQL -------------------------------------------------------------------------------------
 
-#: What an UPDATE does about a locked row.
-_WAITED_FOR, _SKIPPED, _LIMITED = "waited for", "skipped", "limited"
-
-
-def _columns(fields: Iterable[Any]) -> tuple[str, ...]:
-    return tuple([field.column for field in fields])
+#: What an UPDATE does about a locked row; with _LIMITED it waits 200 ms.
+_WAITED, _SKIPPED, _LIMITED = "waited", "skipped", "limited"
 
 
 def _parameters(
@@ -217,13 +190,9 @@ def _parameters(
 
 @lru_cache(maxsize=1000)
 def _update(
-    model: Any,
-    using: str,
-    columns: tuple[str, ...],
-    where: tuple[str, ...],
-    lock: str = _WAITED_FOR,
+    model: Any, using: str, columns: tuple[str, ...], where: tuple[str, ...], lock: str = _WAITED
 ) -> str:
-    """Return an UPDATE; PostgreSQL's may skip a locked row, or wait for it 200 ms."""
+    """Return an UPDATE; only PostgreSQL's can skip a locked row, or wait 200 ms."""
     quote = connections[using].ops.quote_name
     values = ", ".join(f"{quote(column)} = %s" for column in columns)
     conditions = (f"{quote(_field(model, name).column)} = %s" for name in where)
@@ -240,41 +209,18 @@ def _update(
 @cache
 def _returned(
     model: Any, using: str, written: tuple[str, ...], token: str
-) -> tuple[str, list[str], Any]:
-    """Return the columns to read, in SQL; their names; and what converts their values."""
-    known = {*written} - {token}
-    fields = [field for field in model._meta.concrete_fields if field.name not in known]
+) -> tuple[str, list[str], Any, list[str]]:
+    """Return the columns to read, in SQL; their names; their converters; all names."""
+    skipped = {*written} - {token}
+    fields = [field for field in model._meta.concrete_fields if field.name not in skipped]
     compiler = model._base_manager.using(using).query.get_compiler(using)
 
     def select(field: Any) -> str:
         return str(field.select_format(compiler, *compiler.compile(field.cached_col))[0])
 
     converters = compiler.get_converters([field.cached_col for field in fields])
-    return ", ".join(map(select, fields)), [field.attname for field in fields], converters
-
-
-@cache
-def _own_fields(model: Any) -> list[tuple[str, Any, bool]]:
-    """Return (attribute, field, whether a save takes it as it is) but for the key."""
-    plain = {
-        models.Field.pre_save,
-        models.DateField.pre_save,
-        models.DateTimeField.pre_save,
-    }
-    return [
-        (
-            field.attname,
-            field,
-            type(field).pre_save in plain and not getattr(field, "auto_now", False),
-        )
-        for field in model._meta.concrete_fields
-        if not field.primary_key
-    ]
-
-
-@cache
-def _names(model: Any) -> list[str]:
-    return [field.attname for field in model._meta.concrete_fields]
+    names = [field.attname for field in model._meta.concrete_fields]
+    return ", ".join(map(select, fields)), [field.attname for field in fields], converters, names
 
 
 @cache

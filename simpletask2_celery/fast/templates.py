@@ -1,12 +1,16 @@
 """Celery's message of a row: made by Celery once a kind, and copied for its rows.
 
 What Celery makes of a task's options, routes and serializer is the same for all rows of a
-model and a channel. What differs is the row and the message's own id. Where somebody listens
+model and a channel. Only the row and the message's own id differ. Where somebody listens
 when messages are sent, or a function routes them, Celery makes each message.
+
+A queue is a list in Redis, and one command can push many messages to it. What kombu pushes for
+a message is copied, too, unless it is anything but one LPUSH: then kombu sends each message.
 """
 
 import json
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -20,12 +24,10 @@ from kombu import messaging, serialization
 from kombu.messaging import Producer
 from kombu.utils.uuid import uuid
 
-from . import pushes
-from .pushes import Pushes
-
 _ROW = "<row>"  # stands for the row in a template
 _LONGEST_REPR = 1000  # characters, as Celery has it
 _MOST = 1000  # templates that are kept
+BATCH = 1000  # messages of one push to Redis
 
 #: Sends the message of a row of a kind by a producer; the last argument is the options.
 Make = Callable[[Any, Any, Any, dict[str, Any]], None]
@@ -45,44 +47,10 @@ def copier(producer: Producer, name: str, options: dict[str, Any], make: Make) -
         or not _is_original(Task.apply_async, task)
         or not _is_original(Celery.send_task, base)
         or (parent and parent.request.stamps)
-        or not _is_app_plain(name)
+        or (templates := _templates_of_app(name)) is None
     ):
         return None
-    return Copier(producer, parent, make)
-
-
-class Copier:
-    """Sends messages by a producer. Those of a Redis list are sent by :meth:`flush`."""
-
-    def __init__(self, producer: Producer, parent: Any, make: Make) -> None:
-        self._producer = producer
-        self._make = make
-        self._family = {}
-        if parent is not None:  # as Celery does: a task that a task has sent
-            request = parent.request
-            root = request.root_id or request.id
-            self._family = {"root_id": root, "parent_id": request.id}
-        self._templates: dict[Any, _Template | None] = {}
-        is_list = _is_list(producer.channel)
-        self._pushes = Pushes(producer.channel) if is_list else None
-
-    def send(self, kind: Any, row: Any) -> bool:
-        """Send the message of a row, or of a list of rows; False if Celery has to make it."""
-        key = kind, isinstance(row, list)
-        if key not in self._templates:
-            template = _template(self._producer, *key, self._make)
-            self._templates[key] = template
-            if template is not None:
-                template.declare(self._producer)
-        if (template := self._templates[key]) is None:
-            return False
-        template.send(self._producer, row, self._family, self._pushes)
-        return True
-
-    def flush(self) -> None:
-        """Send what has not been sent yet. Raises as the broker's client does."""
-        if self._pushes is not None:
-            self._pushes.flush()
+    return Copier(producer, parent, templates, make)
 
 
 def _is_list(channel: Any) -> bool:
@@ -100,16 +68,19 @@ def _is_original(function: Any, module: Any) -> bool:
     )
 
 
-#: Of each app's router, which a new configuration replaces: the next function's answer.
-_plain: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+#: {router of an app: {(process, is_list, kind, many): template}}. A new configuration replaces
+#: the router. None stands for an app, or a kind, whose messages Celery has to make.
+_templates: WeakKeyDictionary[Any, "_Templates | None"] = WeakKeyDictionary()
+_Templates = dict[Any, "_Template | None"]
 
 
-def _is_app_plain(name: str) -> bool:
-    """Tell whether the app's settings treat all messages of a kind alike."""
+def _templates_of_app(name: str) -> _Templates | None:
+    """Return the app's templates; None if its settings treat messages of a kind differently."""
     app = current_app._get_current_object()
-    if app.amqp.router not in _plain:
+    router = app.amqp.router
+    if router not in _templates:
         own = app.tasks.get(name)
-        _plain[app.amqp.router] = (
+        is_plain = (
             own is not None
             and type(own).apply_async is Task.apply_async  # not of an own base class
             and type(app).send_task is Celery.send_task
@@ -117,7 +88,73 @@ def _is_app_plain(name: str) -> bool:
             and not app.conf.task_inherit_parent_priority
             and all(isinstance(route, MapRoute) for route in app.amqp.routes)
         )
-    return _plain[app.amqp.router]
+        _templates[router] = {} if is_plain else None
+    return _templates[router]
+
+
+class Copier:
+    """Sends messages by a producer. Those of a Redis list are sent by :meth:`flush`."""
+
+    def __init__(self, producer: Producer, parent: Any, templates: _Templates, make: Make) -> None:
+        self._producer = producer
+        self._templates = templates
+        self._make = make
+        self._is_list = _is_list(producer.channel)
+        self._texts: dict[str, list[str]] = {}  # {key of a list: what is to be pushed to it}
+        self._family = {}
+        if parent is not None:  # as Celery does: a task that a task has sent
+            request = parent.request
+            root = request.root_id or request.id
+            self._family = {"root_id": root, "parent_id": request.id}
+        # A message names its process as its origin; a tracer may come and go.
+        self._origin = os.getpid(), self._is_list
+
+    def send(self, kind: Any, row: Any) -> bool:
+        """Send the message of a row, or of a list of rows; False if Celery has to make it."""
+        many = isinstance(row, list)
+        key = *self._origin, kind, many
+        if key not in self._templates:
+            if len(self._templates) >= _MOST:
+                self._templates.clear()
+            self._templates[key] = self._template(kind, [_ROW] if many else _ROW)
+        template = self._templates[key]
+        if template is None:
+            return False
+        template.declare(self._producer)
+        task_id = uuid()
+        ids = {"id": task_id, "root_id": task_id, "parent_id": None, **self._family}
+        is_number = type(row) is int
+        body = template.body(str(row) if is_number else json.dumps(row))
+        row_repr = str(row) if is_number else saferepr(row, _LONGEST_REPR)
+        if template.list_key is None:
+            template.publish(self._producer, body, row_repr, ids)
+            return True
+        texts = self._texts.setdefault(template.list_key, [])
+        texts.append(template.pushed(body, row_repr, ids))
+        if len(texts) >= BATCH:
+            self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Send what has not been sent yet. Raises as the broker's client does."""
+        if self._texts:
+            with self._producer.channel.conn_or_acquire() as client:
+                for key, texts in self._texts.items():
+                    client.lpush(key, *texts)
+            self._texts.clear()
+
+    def _template(self, kind: Any, mark: Any) -> "_Template | None":
+        """Return the template of a kind, with ``mark`` for its row or rows."""
+        recorder = _Recorder(self._producer)
+        try:
+            self._make(recorder, kind, mark, {})
+            template = _Template(recorder.body, recorder.properties, mark)
+            if self._is_list and template.is_declared_once:
+                template.declare(self._producer)  # which tells kombu whether the queue expires
+                template.record_push(self._producer.channel, mark)
+        except (KeyError, TypeError, ValueError):
+            return None
+        return template
 
 
 class _Template:
@@ -127,104 +164,98 @@ class _Template:
     protocol, of another serializer than JSON, or one that expires.
     """
 
-    def __init__(
-        self, producer: Producer, kind: Any, many: bool, is_list: bool, make: Make
-    ) -> None:
-        mark = [_ROW] if many else _ROW
-        recorder = _Recorder(producer)
-        make(recorder, kind, mark, {})
-        self._properties = recorder.properties
-        self._headers = self._properties.pop("headers")
+    def __init__(self, content: Any, properties: dict[str, Any], mark: Any) -> None:
+        self._headers = properties.pop("headers")
         if self._headers["expires"] is not None:
             raise ValueError("a message that expires is not like the next one")
-        self._declare = self._properties.pop("declare")
+        self._queues = properties.pop("declare") or ()
         # A queue that may be gone, as one that expires, is declared each time.
-        self._once = all(entity.can_cache_declaration for entity in self._declare or ())
-        self._properties.pop("correlation_id")
-        serializer = self._properties.pop("serializer")
-        content_type, encoding, text = serialization.dumps(recorder.body, serializer)
-        self._properties.update(content_type=content_type, content_encoding=encoding)
+        self.is_declared_once = all(queue.can_cache_declaration for queue in self._queues)
+        properties.pop("correlation_id")
+        serializer = properties.pop("serializer")
+        content_type, encoding, text = serialization.dumps(content, serializer)
+        properties.update(content_type=content_type, content_encoding=encoding)
+        self._properties = properties
         self._before, self._after = text.split(json.dumps(mark))
         self._repr = self._headers["kwargsrepr"].split(repr(mark))
-        self._push = None
-        if self._once and is_list:
-            self.declare(producer)  # which tells kombu whether it expires
-            body = json.dumps(mark).join((self._before, self._after))
-            self._push = pushes.record(
-                producer.channel,
-                body,
-                repr(mark),
-                lambda recorder: self._publish(recorder, body, repr(mark), uuid(), {}),
-            )
+        self.list_key: str | None = None  # where kombu sends each message
+        self._pushed = ""  # the text for Redis, with a "%(name)s" for what differs
+
+    def body(self, row: str) -> str:
+        """Return the message's text for a row, or a list of rows, as JSON."""
+        return f"{self._before}{row}{self._after}"
+
+    def pushed(self, body: str, row_repr: str, ids: dict[str, Any]) -> str:
+        """Return the text that kombu would push to Redis; ``ids`` as of :meth:`publish`."""
+        return self._pushed % {
+            "body": b64encode(body.encode()).decode(),
+            "row": row_repr if row_repr.isdecimal() else json.dumps(row_repr)[1:-1],
+            "id": ids["id"],
+            "root_id": ids["root_id"],
+            "parent_id": json.dumps(ids["parent_id"]),
+        }
+
+    def record_push(self, channel: Any, mark: Any) -> None:
+        """Keep what kombu pushes to Redis for such a message, if it can be copied."""
+        body = self.body(json.dumps(mark))
+        holes = {name: uuid() for name in ("body", "row", "id", "root_id", "parent_id")}
+        ids = {name: holes[name] for name in ("id", "root_id", "parent_id")}
+        recorder = _Recorder(channel)
+        self.publish(Producer(recorder, auto_declare=False), body, holes["row"], ids)
+        if [name for name, *_ in recorder.commands] != ["lpush"]:  # an expiring queue has more
+            return
+        [(_, key, text)] = recorder.commands
+        message = json.loads(text)
+        properties = message["properties"]
+        if (
+            properties["body_encoding"] != "base64"
+            or b64decode(message["body"]) != body.encode()
+            or properties["delivery_info"]["exchange"]  # whose bindings may change
+        ):
+            return
+        message["body"] = holes["body"]
+        properties["delivery_tag"] = holes["id"]  # which has to be unique, too
+        text = json.dumps(message).replace("%", "%%")
+        text = text.replace(f'"{holes["parent_id"]}"', holes["parent_id"])  # it may be null
+        for name, hole in holes.items():
+            text = text.replace(hole, f"%({name})s")
+        self.list_key, self._pushed = key, text
 
     def declare(self, producer: Producer) -> None:
         """Declare the queue where the broker is not known to have it."""
         declared = producer.connection.declared_entities  # until it connects again
-        if self._once and self not in declared:
-            for entity in self._declare or ():
-                producer.maybe_declare(entity)
+        if self.is_declared_once and self not in declared:
+            for queue in self._queues:
+                producer.maybe_declare(queue)
             declared.add(self)
 
-    def send(self, producer: Producer, row: Any, family: dict[str, Any], to: Pushes | None) -> None:
-        """Send the message of a row, or of a list of rows."""
-        is_number = type(row) is int
-        body = f"{self._before}{row if is_number else json.dumps(row)}{self._after}"
-        shown = str(row) if is_number else saferepr(row, _LONGEST_REPR)
-        task_id = uuid()
-        if to is None or self._push is None:
-            self._publish(producer, body, shown, task_id, family)
-        else:
-            to.add(self._push.key, self._push.text(body, shown, task_id, family))
-
-    def _publish(
-        self,
-        producer: Producer,
-        body: str,
-        shown: str,
-        task_id: str,
-        family: dict[str, Any],
-    ) -> None:
-        headers = {
-            **self._headers,
-            "id": task_id,
-            "root_id": task_id,
-            "parent_id": None,
-            **family,
-            "kwargsrepr": shown.join(self._repr),
-        }
+    def publish(self, producer: Any, body: str, row_repr: str, ids: dict[str, Any]) -> None:
+        """Send a message by kombu; ``ids`` are its own, its root's and its parent's."""
+        headers = {**self._headers, **ids, "kwargsrepr": row_repr.join(self._repr)}
         producer.publish(
             body,
             headers=headers,
-            correlation_id=task_id,
-            declare=None if self._once else self._declare,
+            correlation_id=ids["id"],
+            declare=None if self.is_declared_once else self._queues,
             **self._properties,
         )
 
 
 class _Recorder:
-    """A producer that keeps what it is to publish."""
+    """A producer, a channel or a batch of kombu's that keeps what it is to send."""
 
-    def __init__(self, producer: Producer) -> None:
-        self.connection = producer.connection
+    def __init__(self, original: Any) -> None:
+        self._original = original
+        self.commands: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
 
     def publish(self, body: Any, **properties: Any) -> None:
         self.body, self.properties = body, properties
 
+    def basic_publish(self, message: Any, **options: Any) -> None:
+        self._original.basic_publish(message, _publish_batch=self, **options)
 
-#: Of each app's router, which made them: {(process, kind, many, is_list): template}.
-_templates: WeakKeyDictionary[Any, dict[Any, _Template | None]] = WeakKeyDictionary()
-
-
-def _template(producer: Producer, kind: Any, many: bool, make: Make) -> _Template | None:
-    """Return the template of a kind; None where Celery has to make each message."""
-    known = _templates.setdefault(current_app.amqp.router, {})
-    # A message names its process as its origin; a tracer may come and go.
-    key = os.getpid(), kind, many, _is_list(producer.channel)
-    if key not in known:
-        if len(known) >= _MOST:
-            known.clear()
-        try:
-            known[key] = _Template(producer, *key[1:], make)
-        except (KeyError, TypeError, ValueError):
-            known[key] = None
-    return known[key]
+    def add(self, *command: Any) -> None:
+        self.commands.append(command)

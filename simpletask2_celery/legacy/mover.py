@@ -14,9 +14,10 @@ from typing import Any, cast
 from kombu.exceptions import OperationalError
 
 from ..conf import conf
-from ..publishing import messages, to_celery, to_lists
+from ..publishing import messages, to_celery
 from ..recovery.threads import WorkerThread, run_in_worker
 from ..rows import lookup
+from . import lists
 
 logger = logging.getLogger(__name__)
 
@@ -68,20 +69,20 @@ def move(channel: str) -> int:
     Raises redis.RedisError, or kombu's OperationalError where the broker takes nothing:
     then the entries stay in the processing list.
     """
-    entries = to_lists.take(channel, PAGE)
+    entries = lists.take(channel, PAGE)
     _send(channel, entries)
     return len(entries)
 
 
 def recover(channel: str) -> None:
     """Send the messages of what was taken and not dealt with. Raises as :func:`move`."""
-    while entries := to_lists.taken(channel, PAGE):
+    while entries := lists.taken(channel, PAGE):
         logger.info("Channel %s: %d entries taken up again.", channel, len(entries))
         _send(channel, entries)
 
 
 def _send(channel: str, entries: list[bytes]) -> None:
-    place = to_lists.processing(channel)
+    place = lists.processing(channel)
     sent: list[tuple[bytes, messages.Message]] = []
     for entry in entries:
         try:
@@ -91,12 +92,12 @@ def _send(channel: str, entries: list[bytes]) -> None:
             row._state.db = using
             sent.append((entry, messages.of_row(row, channel)))
         except Exception as error:  # of whatever kind: the entry names no row
-            to_lists.set_aside(channel, entry, place, error)
+            lists.set_aside(channel, entry, place, error)
     if not sent:
         return
     if not to_celery.send([message for _, message in sent], {}):
         raise OperationalError("the broker takes no message")
-    to_lists.drop(channel, [entry for entry, _ in sent], place)
+    lists.drop(channel, [entry for entry, _ in sent], place)
 
 
 def run_when_ready() -> None:

@@ -23,6 +23,7 @@ from ..conf import conf
 from ..publishing import to_lists
 from ..rows import claiming, lookup, querysets, task_info
 from ..rows.model import Row
+from . import lists
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def _from_lists(channels: list[str]) -> str | None:
         if to_lists.breaker.is_open():
             return None
         try:
-            while (entry := to_lists.oldest(channel)) is not None:
+            while (entry := lists.oldest(channel)) is not None:
                 if name := _from_entry(channel, entry):
                     return name
         except Exception as error:  # without Redis there is the database still
@@ -75,10 +76,10 @@ def _from_entry(channel: str, entry: bytes) -> str | None:
     try:
         row = lookup.row_of_text(name)
     except Exception as error:  # of whatever kind: the entry names no row
-        to_lists.set_aside(channel, entry, place, error)
+        lists.set_aside(channel, entry, place, error)
         return None
     is_reserved = claiming.reserve(*row)
-    to_lists.drop(channel, [entry], place)  # after that, so that it is never in memory alone
+    lists.drop(channel, [entry], place)  # after that, so that it is never in memory alone
     return name if is_reserved else None
 
 

@@ -16,13 +16,10 @@ def ping() -> None:
 
 
 def workers(timeout: float) -> list[str] | None:
-    """Return the names of the workers that answer within ``timeout`` seconds.
-
-    None where they cannot be asked: Celery's remote control is off. By a connection that
-    is made now: after a failover, one that was kept may lead to the old broker.
-    """
+    """Return the names of the workers that answer in time; None if remote control is off."""
     if not current_app.conf.worker_enable_remote_control:
         return None
+    # A new connection: after a failover, one that was kept may lead to the old broker.
     producer = producers.connected(conf.publish_timeout)
     with producer.connection as connection:
         mailbox = current_app.control.mailbox(connection)
@@ -35,8 +32,7 @@ def workers(timeout: float) -> list[str] | None:
 def messages_in_queue(channel: str) -> float:
     """Return how many messages the channel's Celery queue holds.
 
-    Infinitely many where the broker fails, none where it cannot count or has no such
-    queue.
+    Infinitely many where the broker fails; none where it cannot count or has no such queue.
     """
     if current_app.conf.task_always_eager:
         return 0
@@ -49,8 +45,8 @@ def messages_in_queue(channel: str) -> float:
         producer = producers.connected(conf.publish_timeout)
         with producer.connection:  # its own: a refusal would spoil one that is kept
             asking = producer.channel
-            # Redis creates nothing: a queue is a list there. Asked whether there is one,
-            # kombu forgets the project's prefix of keys.
+            # Redis creates nothing: a queue is a list there. With passive, kombu would forget
+            # the project's prefix of keys.
             passive = not hasattr(asking, "conn_or_acquire")
             declared = asking.queue_declare(options["queue"].name, passive=passive)
             return float(declared.message_count)

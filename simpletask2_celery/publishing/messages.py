@@ -16,16 +16,13 @@ DO_TASK = "simpletask2_celery.do_task"
 
 
 class Kind(NamedTuple):
-    """What the messages of many rows have in common.
-
-    ``using`` is None for "default"; the limits, in seconds, are Celery's.
-    """
+    """What the messages of many rows have in common."""
 
     app_label: str
     model: str
-    using: str | None
+    using: str | None  # None for "default"
     channel: str
-    soft_time_limit: float | None = None
+    soft_time_limit: float | None = None  # seconds, of Celery
     time_limit: float | None = None
 
     def kwargs(self, row: Any) -> dict[str, Any]:
@@ -36,14 +33,11 @@ class Kind(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What is sent of a row: its kind, its primary key as JSON, "app.model:pk".
-
-    The name is None where it would be another row's, for it names no database. In a message
-    of many rows ``row`` is a list, and ``name`` is None.
-    """
+    """What is sent for a row, or for a list of rows."""
 
     kind: Kind
-    row: Any
+    row: Any  # the primary key as JSON has it, or a list of keys
+    #: "app.model:pk". None for a list, and where it would name a row of another database.
     name: str | None = None
 
     @property
@@ -62,15 +56,24 @@ def of_rows(
     shared: dict[Any, tuple[str, bool, Kind]] = {}
     for row in rows:
         try:
-            message = _of_row(row, using, shared)
+            key = type(row), row._state.db, row.get_channel_name()
+            if key not in shared:
+                shared[key] = _shared(row, using, key[2])
+            home, is_named, kind = shared[key]
+            if conf.enforce_timeout:  # both limits end the run while it still holds its row
+                lease = row.get_do_task_timeout()
+                hard = lease - min(lease / 4, 1)
+                soft = hard - min(lease / 10, 4)
+                kind = kind._replace(soft_time_limit=soft, time_limit=hard)
+            name = row.get_task_info() if is_named else None
+            message = Message(kind, task_info.json_id(row), name)
         except Exception as error:
             if not leave_out:
                 raise
             name, text = task_info.text(type(row), row.pk), exceptions.in_words(error)
-            about = {"task_info": name}
-            logger.error("%s is not published: %s", name, text, extra=about)
+            logger.error("%s is not published: %s", name, text, extra={"task_info": name})
         else:
-            yield message
+            yield home, message
 
 
 def of_row(row: Any, channel: str) -> Message:
@@ -93,29 +96,9 @@ def chunks(messages: list[Message], size: int) -> list[Message]:
     ]
 
 
-def time_limits(timeout: float) -> tuple[float, float]:
-    """Return Celery's soft and hard limit, in seconds, for a lease of ``timeout``.
-
-    Both come before its end, so that the row is failed while the run still holds it: the
-    hard one a second (or a quarter of a short lease), the soft one four seconds (or a tenth)
-    earlier.
-    """
-    hard = timeout - min(timeout / 4, 1)
-    return hard - min(timeout / 10, 4), hard
-
-
-def _of_row(
-    row: Any, using: str | None, shared: dict[Any, tuple[str, bool, Kind]]
-) -> tuple[str, Message]:
-    key = type(row), row._state.db, row.get_channel_name()
-    if key not in shared:
-        home, meta = using or databases.of(row), row._meta
-        kind = Kind(meta.app_label, meta.model_name, None if home == "default" else home, key[2])
-        shared[key] = home, home == router.db_for_write(type(row)), kind
-    home, is_at_home, kind = shared[key]
-    if conf.enforce_timeout:
-        soft, hard = time_limits(row.get_do_task_timeout())
-        kind = kind._replace(soft_time_limit=soft, time_limit=hard)
-    is_named = is_at_home and conf.publish_to != "celery"
-    name = row.get_task_info() if is_named else None
-    return home, Message(kind, task_info.json_id(row), name)
+def _shared(row: Any, using: str | None, channel: str) -> tuple[str, bool, Kind]:
+    """Return the row's database, whether its name is of this database, and its kind."""
+    home, meta = using or databases.of(row), row._meta
+    is_named = conf.publish_to != "celery" and home == router.db_for_write(type(row))
+    kind = Kind(meta.app_label, meta.model_name, None if home == "default" else home, channel)
+    return home, is_named, kind

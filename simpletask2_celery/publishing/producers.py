@@ -18,27 +18,21 @@ from .. import fast
 from ..rows import at_once, deadline
 from ..rows.no_fork import NoFork
 
-_RETRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-
 
 class Idle:
-    """Producers that an app keeps in this process while nobody uses them.
-
-    ``urls`` are the app's brokers, the one that answered last first.
-    """
+    """Producers that an app keeps in this process while nobody uses them."""
 
     def __init__(self, app: Any) -> None:
         self.process = os.getpid()  # a parent's sockets would mix answers
-        self.urls = _urls(app)
+        self.urls = _urls(app)  # the one that answered last comes first
         self._producers: deque[Producer] = deque()
         self._most = app.conf.broker_pool_limit or 10
 
     def pop(self) -> Producer | None:
         """Return a producer that is kept, if any."""
-        try:
+        with suppress(IndexError):
             return self._producers.pop()
-        except IndexError:
-            return None
+        return None
 
     def keep(self, producer: Producer) -> None:
         """Keep a producer for the next one, or close it where there are enough."""
@@ -52,24 +46,19 @@ _idle: WeakKeyDictionary[Any, Idle] = WeakKeyDictionary()
 
 
 def connection(app: Any = None, url: str | None = None) -> Connection:
-    """Return a connection of its own, not yet connected.
-
-    ``app`` is the Celery app, by default the current one; ``url`` one of its brokers, by
-    default all. kombu waits without end by default. Each transport takes its own of these
-    limits.
-    """
+    """Return a connection of an app that is not connected yet: to a broker, or to them all."""
     wait = deadline.operation()
+    # By default kombu waits without end. Each transport takes its own of these limits.
+    waits = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
     limits = {
-        **_RETRY,
-        "socket_timeout": wait,
-        "socket_connect_timeout": wait,
-        "read_timeout": wait,
-        "write_timeout": wait,
+        "max_retries": 1,
+        **dict.fromkeys(("interval_start", "interval_step", "interval_max"), 0),
+        **dict.fromkeys(waits, wait),
     }
-    made: Connection = (app or current_app).connection_for_write(
+    new: Connection = (app or current_app).connection_for_write(
         url, connect_timeout=wait, transport_options=limits
     )
-    return made
+    return new
 
 
 def kept() -> Producer | None:
@@ -80,28 +69,25 @@ def kept() -> Producer | None:
 def connected(seconds: float) -> Producer:
     """Return a producer that is connected now, to the first broker that answers.
 
-    Each of several brokers gets its share of the ``seconds``. A connection that comes later is
-    kept for the next one. Raises what the last broker has raised; OperationalError where none
-    did in time.
+    The brokers share the ``seconds``. A connection that comes too late is kept for the next
+    caller. Raises the last broker's error, or OperationalError where none came in time.
     """
     app = current_app._get_current_object()
     idle = _of_this_process()
-    left = seconds
+    end = time.monotonic() + seconds
     last: Exception = OperationalError(f"no connection in {seconds:.1f} s")
     for number, url in enumerate(idle.urls):
-        share = left / (len(idle.urls) - number)
+        share = (end - time.monotonic()) / (len(idle.urls) - number)
         connect = partial(_connected, app, url)
-        began = time.monotonic()
         try:
             producer = at_once.answer(f"broker {id(idle)} {url}", connect, share, idle.keep)
         except TimeoutError:
-            pass
+            continue
         except Exception as error:
             last = error
-        else:
-            idle.urls = [url, *(other for other in idle.urls if other != url)]
-            return producer
-        left -= time.monotonic() - began
+            continue
+        idle.urls = [url, *(other for other in idle.urls if other != url)]
+        return producer
     raise last
 
 
@@ -109,7 +95,7 @@ def connected(seconds: float) -> Producer:
 def lent(producer: Producer) -> Iterator[Producer]:
     """Lend a producer to one thread, and keep it connected for the next one.
 
-    A thread waits for no other one's: there are as many as publish at once, of which
+    No thread waits for another: each that publishes has a producer, and of these
     ``broker_pool_limit`` (10 where it is not set) stay. One that failed does not.
     """
     idle = _of_this_process()
@@ -123,8 +109,8 @@ def lent(producer: Producer) -> Iterator[Producer]:
 
 
 def import_transport() -> None:
-    """Import what threads need: two that import redis at once refuse each other."""
-    with suppress(Exception):  # which the threads say
+    """Import the transport before threads do: two that import redis at once block each other."""
+    with suppress(Exception):  # the threads will raise it
         connection()
 
 
@@ -137,7 +123,7 @@ def _of_this_process() -> Idle:
 
 
 def _urls(app: Any) -> list[str | None]:
-    """Return the app's brokers; of Sentinels one for all, who are asked together."""
+    """Return the app's brokers; [None] for a single one, and for Sentinels, asked together."""
     one = connection(app)
     urls = list(one.alt)
     return urls if len(urls) > 1 and one.transport_cls != "sentinel" else [None]

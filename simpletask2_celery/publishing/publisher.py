@@ -1,8 +1,8 @@
 """Publish rows: after the commit of their database, one message each.
 
 A message carries the row's name and nothing else, so a lost, doubled or late one does
-nothing. Publishing therefore never raises and never waits long: what could not be sent is
-found by auto-reset. ``DJANGO_SIMPLETASK2_PUBLISH_TO`` says whether the messages go to Celery,
+nothing. Publishing therefore never raises and never waits long: auto-reset finds the rows
+that could not be sent. ``DJANGO_SIMPLETASK2_PUBLISH_TO`` says whether messages go to Celery,
 to the original's Redis lists or to both.
 """
 
@@ -18,9 +18,8 @@ from django.db import connections, models
 
 from ..conf import conf
 from ..rows import announcing, clock, transactions
-from . import messages as made
 from . import to_celery, to_lists
-from .messages import Message
+from .messages import Message, chunks, of_rows
 from .to_celery import BATCH
 
 logger = logging.getLogger(__name__)
@@ -38,18 +37,17 @@ def publish_on_commit(
 ) -> int:
     """Publish saved rows once their database has committed; return their number.
 
-    They are in the database ``using``, or in the one that a router writes each to.
-    With ``leave_out``, rows whose own methods raise are logged, and the others published.
-    ``chunk`` is how many rows of a kind a message of Celery carries at most;
-    ``options`` go to ``apply_async`` (countdown, eta, priority, queue). Streams:
-    of an iterator not more than 1,000 messages are held at a time.
+    They are in the database ``using``, or where a router writes them. With ``leave_out``,
+    rows whose own methods raise are logged, and the others published. A message of Celery
+    carries up to ``chunk`` rows of a kind. ``options`` go to ``apply_async``. Of an iterator,
+    not more than 1,000 messages are held at a time.
     """
     count = 0
     rows = iter(rows)
     while page := list(itertools.islice(rows, BATCH * chunk)):
         count += len(page)
         by_database: dict[str, list[Message]] = {}
-        for home, message in made.of_rows(page, using, leave_out):
+        for home, message in of_rows(page, using, leave_out):
             by_database.setdefault(home, []).append(message)
         for home, messages in by_database.items():
             _on_commit(home, messages, chunk, options)
@@ -58,46 +56,37 @@ def publish_on_commit(
 
 def log_not_ready(row: Any) -> None:
     """Log that a row is not published, because it is not READY."""
-    logger.warning(
-        "%s is %s, not READY: not published. reset() it first.",
-        row.get_task_info(),
-        row.get_status_display(),
-        extra={"task_info": row.get_task_info()},
-    )
+    name, status = row.get_task_info(), row.get_status_display()
+    text = "%s is %s, not READY: not published. reset() it first."
+    logger.warning(text, name, status, extra={"task_info": name})
 
 
-# -- what can be asked for -------------------------------------------------------------------
+#: {option of publish(): its types, and what it takes in words}
+_OPTIONS: dict[str, tuple[Any, str]] = {
+    "countdown": ((int, float), "a number of seconds"),
+    "eta": (datetime, "a datetime"),
+    "priority": (int, "an int"),
+    "queue": (str, "the name of a queue"),
+}
 
 
-def check_options(
-    countdown: float | None,
-    eta: datetime | None,
-    priority: int | None,
-    queue: str | None,
-) -> Options:
-    """Return the options that were given.
+def check_options(**values: Any) -> Options:
+    """Return the options of publish() that are not None.
 
     Raises TypeError or ValueError for what Celery could only refuse after the commit, when
-    nobody is left to be told, and for options where only the Redis lists are published to:
-    they have none.
+    nobody is left to be told; and for any option where rows go to the Redis lists alone.
     """
-    if countdown is not None and eta is not None:
+    options = {name: value for name, value in values.items() if value is not None}
+    for name, value in options.items():
+        types, takes = _OPTIONS[name]
+        if isinstance(value, bool) or not isinstance(value, types) or value == "":
+            raise TypeError(f"{name} must be {takes}, not {value!r}.")
+    if "countdown" in options and "eta" in options:
         raise ValueError("publish() takes countdown or eta, not both.")
-    if countdown is not None:
-        if isinstance(countdown, bool) or not isinstance(countdown, (int, float)):
-            raise TypeError(f"countdown must be a number of seconds, not {countdown!r}.")
-        if not 0 <= countdown < float("inf"):
-            raise ValueError(f"countdown must be 0 seconds or more, not {countdown!r}.")
-    if eta is not None:
-        if not isinstance(eta, datetime):
-            raise TypeError(f"eta must be a datetime, not {eta!r}.")
-        eta = clock.aware(eta)  # Celery would take a naive one for UTC
-    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
-        raise TypeError(f"priority must be an int, not {priority!r}.")
-    if queue is not None and not (isinstance(queue, str) and queue):
-        raise TypeError(f"queue must be the name of a queue, not {queue!r}.")
-    given = {"countdown": countdown, "eta": eta, "priority": priority, "queue": queue}
-    options = {name: value for name, value in given.items() if value is not None}
+    if not 0 <= options.get("countdown", 0) < float("inf"):
+        raise ValueError(f"countdown must be 0 seconds or more, not {options['countdown']!r}.")
+    if "eta" in options:
+        options["eta"] = clock.aware(options["eta"])  # Celery would take a naive one for UTC
     if options and conf.publish_to == "redis":
         raise ValueError(
             f"publish() takes {' and '.join(options)} only where rows go to Celery: "
@@ -107,7 +96,7 @@ def check_options(
 
 
 def check_chunk(chunk: int) -> None:
-    """Raise TypeError or ValueError for what cannot be a number of rows of a message."""
+    """Raise TypeError or ValueError where a message cannot carry ``chunk`` rows."""
     if isinstance(chunk, bool) or not isinstance(chunk, int):
         raise TypeError(f"chunk must be a number of rows (int), not {chunk!r}.")
     if not 1 <= chunk <= BATCH:
@@ -119,19 +108,16 @@ def check_chunk(chunk: int) -> None:
         )
 
 
-# -- after the commit ------------------------------------------------------------------------
-
-
 class Publication:
-    """What is to be sent after a commit; the rows of later saves join it."""
+    """Messages to be sent after a commit; the rows of later saves join them."""
 
-    def __init__(self, chunk: int, options: Options) -> None:
+    def __init__(self, messages: list[Message], chunk: int, options: Options) -> None:
+        self.messages = messages
         self.how = chunk, options
-        self.messages: list[Message] = []
         self.is_sent = False
 
     def __call__(self) -> None:
-        """Send it, once: tests that nest captures of hooks call them more often."""
+        """Send them once: tests that nest captures of hooks call hooks more often."""
         if self.is_sent:
             return
         self.is_sent = True
@@ -159,24 +145,21 @@ def _on_commit(using: str, messages: list[Message], chunk: int, options: Options
     ):
         last.messages.extend(messages)
         return
-    publication = Publication(chunk, options)
-    publication.messages.extend(messages)
-    if not transactions.after_commit(using, publication):
-        logger.warning(
+    if not transactions.after_commit(using, Publication(messages, chunk, options)):
+        text = (
             "Autocommit is off on database %s, so nobody hears of a commit: %d rows not "
-            "published; auto-reset will find them.",
-            using,
-            len(messages),
+            "published; auto-reset will find them."
         )
+        logger.warning(text, using, len(messages))
 
 
 def send(messages: list[Message], chunk: int, options: Options) -> None:
     """Send messages to where the settings say, in messages of up to ``chunk`` rows."""
     target = conf.publish_to
     pushed: list[Message] = []
-    if target != "celery" and not options:  # which the lists cannot keep
+    if target != "celery" and not options:  # the lists cannot keep options
         pushed = to_lists.push(messages)
-    if target == "redis" or not to_celery.send(made.chunks(messages, chunk), options):
+    if target == "redis" or not to_celery.send(chunks(messages, chunk), options):
         announcing.published(pushed)
 
 
@@ -185,7 +168,7 @@ _send: Send = send
 
 @contextmanager
 def sent_by(instead: Send) -> Iterator[Send]:
-    """Have ``instead`` send what is published inside; yield what sends it otherwise."""
+    """Have ``instead`` send what is published in the block; yield the usual sender."""
     global _send
     before, _send = _send, instead
     try:

@@ -1,7 +1,7 @@
 """Send the messages of rows to Celery's broker, now, without a long wait.
 
-After a failure of the broker nothing is tried for ``BREAK`` seconds. A broker that refuses one
-queue, for its name or its arguments, gets the messages of the others.
+After a failure of the broker nothing is tried for ``BREAK`` seconds. Where the broker refuses
+one queue, for its name or its arguments, it still gets the messages of the others.
 """
 
 import logging
@@ -22,20 +22,18 @@ logger = logging.getLogger(__name__)
 
 BATCH = 1000  # messages that are sent together
 BREAK = 5.0  # seconds without publishing after a failure
-#: What amqp calls a queue's name of over 255 bytes, beside struct.error: no connection's.
-_OF_A_NAME = frozenset({"FrameSyntaxError"})
-MOST_REFUSED = 1000  # channels that are known to be refused
+_MOST_REFUSED = 1000  # channels whose refusal is remembered
 
 breaker = Breaker(BREAK)
-#: Of channels whose queue was refused lately.
+#: {channel whose queue was refused: its breaker}
 _refused: dict[str, Breaker] = {}
 
 
 def send(messages: list[Message], options: dict[str, Any]) -> bool:
-    """Send messages now; return False if some were not sent: the broker failed.
+    """Send messages now; return False if some were not sent, because the broker failed.
 
-    Now or a moment ago; as a whole, or by refusing one channel's queue. The messages of
-    other channels are sent all the same. Raises what no broker has raised, at the end.
+    It may have failed now or a moment ago, as a whole or by refusing one channel's queue; then
+    the others' messages are sent. Errors that are not the broker's are raised, at the end.
     """
     if current_app.conf.task_always_eager:
         _run_eagerly(messages, options)
@@ -43,7 +41,8 @@ def send(messages: list[Message], options: dict[str, Any]) -> bool:
     if breaker.is_open():
         logger.debug("Broker failed lately: %d messages left to auto-reset.", len(messages))
         return False
-    allowed = [one for one in messages if not _is_refused(one.kind.channel)]
+    refused = {channel for channel, one in list(_refused.items()) if one.is_open()}
+    allowed = [one for one in messages if one.kind.channel not in refused]
     if not allowed:
         return False
     try:
@@ -52,7 +51,14 @@ def send(messages: list[Message], options: dict[str, Any]) -> bool:
         if not _has_lost_the_broker(error):
             return _send_apart(allowed, options, error)
         breaker.open()
-        _log_failed(error, allowed)
+        logger.warning(
+            "Broker %s failed (%s): %d rows not published, nor others for %d s; "
+            "auto-reset will find them.",
+            producers.connection().as_uri(),
+            error,
+            sum(message.size for message in allowed),
+            BREAK,
+        )
         return False
     announcing.published(allowed)
     return len(allowed) == len(messages)
@@ -72,10 +78,9 @@ def send_one(producer: Any, kind: Kind, row: Any, options: dict[str, Any]) -> No
 
 
 def queue_of(channel: str, kwargs: dict[str, Any]) -> dict[str, str]:
-    """Return the queue of a channel: none for "default" and where a route has one."""
-    if channel == "default":
-        return {}
-    if current_app.amqp.router.lookup_route(DO_TASK, (), kwargs, {}, None):
+    """Return the option that names a channel's queue; {} for "default", or if a route does."""
+    router = current_app.amqp.router
+    if channel == "default" or router.lookup_route(DO_TASK, (), kwargs, {}, None):
         return {}
     return {"queue": conf.queue_template.format(channel=channel)}
 
@@ -92,11 +97,9 @@ def forget() -> None:
 
 
 def _send_batch(messages: list[Message], options: dict[str, Any]) -> None:
-    """Send messages; once more where the connection was a kept one, and the broker failed.
-
-    It may be dead, or lead to a server that is no primary any more. Some may be sent twice
-    then, which does nothing.
-    """
+    """Send messages; where that fails by a kept connection, once more by a new one."""
+    # A kept connection may be dead, or lead to a server that is no primary any more. To send
+    # some messages twice does nothing.
     producer = producers.kept()
     if producer is not None:
         try:
@@ -123,10 +126,7 @@ def _send_by(producer: Any, messages: list[Message], options: dict[str, Any]) ->
 
 
 def _run_eagerly(messages: list[Message], options: dict[str, Any]) -> None:
-    """Run the rows here and now; with task_eager_propagates raise the first failure.
-
-    The other rows run all the same, as they would on a worker.
-    """
+    """Run all rows here and now, as a worker would; raise the first failure at the end."""
     failures: list[Exception] = []
     for message in messages:
         kwargs = message.kind.kwargs(message.row)
@@ -141,20 +141,15 @@ def _run_eagerly(messages: list[Message], options: dict[str, Any]) -> None:
         raise failures[0]
 
 
-# -- failures ---------------------------------------------------------------------------------
-
-
 def _send_apart(messages: list[Message], options: dict[str, Any], error: Exception) -> bool:
-    """Send the messages of each channel by themselves: one's were refused, by ``error``."""
+    """Send each channel's messages by themselves, because ``error`` refused some."""
     by_channel: dict[str, list[Message]] = {}
     for message in messages:
         by_channel.setdefault(message.kind.channel, []).append(message)
     if len(by_channel) == 1:
         if not _is_of_the_broker(error):
             raise error
-        [channel] = by_channel
-        _refuse(channel)
-        _log_refused(channel, error, messages)
+        _refuse(messages, error)
         return False
     failures: list[Exception] = []
     sent = []
@@ -168,50 +163,34 @@ def _send_apart(messages: list[Message], options: dict[str, Any], error: Excepti
     return all(sent)
 
 
+def _refuse(messages: list[Message], error: Exception) -> None:
+    """Send nothing to the channel of these messages for a while."""
+    channel = messages[0].kind.channel
+    if len(_refused) >= _MOST_REFUSED:
+        _refused.clear()
+    _refused.setdefault(channel, Breaker(BREAK)).open()
+    logger.warning(
+        "The broker refuses queue %s (%s): %d rows of channel %s not published, nor "
+        "others for %d s; auto-reset will find them.",
+        task_info.short(queue_of(channel, {}).get("queue", "of the default")),
+        error,
+        sum(message.size for message in messages),
+        task_info.short(channel),
+        BREAK,
+    )
+
+
 def _has_lost_the_broker(error: Exception) -> bool:
     """Tell whether no other message would be sent either."""
     connection = producers.connection()
     if any(isinstance(one, connection.channel_errors) for one in (error, error.__cause__)):
         return False
     lost = (OSError, OperationalError, BatchPublishError, *connection.connection_errors)
-    return isinstance(error, lost) and type(error).__name__ not in _OF_A_NAME
+    # amqp raises FrameSyntaxError, a connection error, for a queue's name of over 255 bytes.
+    return isinstance(error, lost) and type(error).__name__ != "FrameSyntaxError"
 
 
 def _is_of_the_broker(error: Exception) -> bool:
     connection = producers.connection()
     broken = (*connection.connection_errors, *connection.channel_errors)
     return isinstance(error, (KombuError, OSError, struct.error, *broken))
-
-
-def _refuse(channel: str) -> None:
-    if len(_refused) >= MOST_REFUSED:
-        _refused.clear()
-    _refused.setdefault(channel, Breaker(BREAK)).open()
-
-
-def _is_refused(channel: str) -> bool:
-    return channel in _refused and _refused[channel].is_open()
-
-
-def _log_failed(error: Exception, messages: list[Message]) -> None:
-    logger.warning(
-        "Broker %s failed (%s): %d rows not published, nor others for %d s; "
-        "auto-reset will find them.",
-        producers.connection().as_uri(),
-        error,
-        sum(message.size for message in messages),
-        BREAK,
-    )
-
-
-def _log_refused(channel: str, error: Exception, messages: list[Message]) -> None:
-    queue = queue_of(channel, {}).get("queue", "of the default")
-    logger.warning(
-        "The broker refuses queue %s (%s): %d rows of channel %s not published, nor "
-        "others for %d s; auto-reset will find them.",
-        task_info.short(queue),
-        error,
-        sum(message.size for message in messages),
-        task_info.short(channel),
-        BREAK,
-    )

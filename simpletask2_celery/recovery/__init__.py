@@ -1,8 +1,7 @@
 """What was lost is found.
 
 - ``auto_reset``: rows whose lease is over become READY, and are published
-- ``schedule``, ``overdue``, ``last_reset``: beat's entry, and the worker that runs a reset
-  where none came
+- ``schedule``, ``overdue``: beat's entry, and the worker that runs a reset where none came
 - ``backlog``: READY rows that only wait in a long queue
 - ``lost_runs``: rows whose runs are lost again and again are given up
 - ``board``, ``keeper``: notes of what each process runs, and what is done for a dead one

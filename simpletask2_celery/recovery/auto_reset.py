@@ -6,15 +6,19 @@ fence keeps the first run from writing.
 """
 
 import logging
+import time
 from functools import partial
 
 from ..publishing import publisher
 from ..rows import databases, resetting, retrying
 from ..rows.model import Row, task_models
-from . import last_reset, lost_runs
+from . import hints, lost_runs
 from .backlog import Backlog
 
 logger = logging.getLogger(__name__)
+
+_LAST = "last-reset"  # the hint that says when the last reset ran
+_KEPT = 7 * 24 * 3600  # seconds
 
 
 class AutoResetFailed(RuntimeError):
@@ -24,9 +28,8 @@ class AutoResetFailed(RuntimeError):
 def run() -> dict[str, int]:
     """Reset every model's rows in every database; return {"app.model": number}.
 
-    A table that fails does not keep the others from their reset: it is logged, and
-    AutoResetFailed raised when all have had their turn. Such a reset does not count as
-    one that ran, for whoever asks when the last one was.
+    A table that fails is logged, and the others are reset. AutoResetFailed is raised at the
+    end; :func:`age` does not count such a reset.
     """
     counts, failures = {}, {}
     for model in task_models():
@@ -39,16 +42,21 @@ def run() -> dict[str, int]:
     if failures:
         text = ", ".join(f"{name} ({kind})" for name, kind in failures.items())
         raise AutoResetFailed(f"Auto-reset failed: {text}; the others were reset.")
-    last_reset.note()
+    hints.put({_LAST: time.time()}, _KEPT)
     return counts
 
 
-def reset_model(model: type[Row]) -> int:
-    """Reset and publish the model's stale rows in each of its databases; return their number.
+def age() -> float | None:
+    """Return how many seconds ago any process ran a reset; None where that is not known."""
+    at = hints.get([_LAST]).get(_LAST)
+    if isinstance(at, bool) or not isinstance(at, (int, float)):
+        return None  # not our own note
+    age = time.time() - at
+    return max(0.0, age) if abs(age) < _KEPT else None
 
-    Raises what the first database that failed has raised, when the others have had their
-    turn.
-    """
+
+def reset_model(model: type[Row]) -> int:
+    """Reset and publish the model's stale rows in all its databases; return their number."""
     count = 0
     failures: list[Exception] = []
     backlog = Backlog()
@@ -63,7 +71,7 @@ def reset_model(model: type[Row]) -> int:
                     if changed:
                         publisher.publish_on_commit(rows, leave_out=True, using=using)
                     count += changed
-        except Exception as error:  # the other databases come next
+        except Exception as error:  # raised when the other databases have had their turn
             failures.append(error)
     if failures:
         raise failures[0]

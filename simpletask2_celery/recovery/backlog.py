@@ -1,9 +1,8 @@
 """Which READY rows only wait in a long queue, and need no second message.
 
-A queue that holds a thousand messages is presumed to hold those of a thousand rows.
-Where that is wrong, because the messages are others' or somebody else's tasks, the
-rows are published again as soon as the queue is shorter, or after ten times their
-``task_wait_timeout``, ten minutes at least.
+A queue that holds a thousand messages is presumed to hold those of a thousand rows. It may
+hold other messages instead. Then the rows are published again as soon as the queue is shorter,
+or after ten times their ``task_wait_timeout``, ten minutes at least.
 """
 
 import datetime
@@ -18,7 +17,7 @@ LEAST = datetime.timedelta(minutes=10)
 
 
 class Backlog:
-    """What one run of auto-reset has found in the queues, less what it has presumed."""
+    """The messages in each queue, for one run of auto-reset, less those already presumed."""
 
     def __init__(self) -> None:
         self._left: dict[str, float] = {}
@@ -39,20 +38,13 @@ class Backlog:
 
 
 def _messages_of(channel: str) -> float:
-    """Return how many messages wait where the channel is published to.
-
-    Infinitely many where nobody answers: nothing could be published either.
-    """
+    """Return how many messages wait; infinitely many where nothing could be published."""
     counts: list[float] = []
     if conf.publish_to != "redis":
         counts.append(broker.messages_in_queue(channel))
     if conf.publish_to != "celery":
-        counts.append(_entries_of(channel))
+        try:
+            counts.append(to_lists.length(channel))
+        except Exception:  # of whatever kind, as in to_lists.push()
+            counts.append(float("inf"))
     return min(counts)
-
-
-def _entries_of(channel: str) -> float:
-    try:
-        return to_lists.length(channel)
-    except Exception:  # as when pushing
-        return float("inf")

@@ -1,10 +1,10 @@
 """What each process of a worker runs, noted where it outlives the process.
 
-A file per worker, mapped into memory before the pool forks: a run notes its claim in a
-slot of its own and wipes it at the end, which costs some microseconds and no I/O. A
-process keeps a lock on its slots' bytes, which the kernel takes from it when it dies:
-a note whose lock is gone is the proof that its run is over. Who reads the notes is
-``recovery``. Off a worker nothing is noted.
+Each worker maps a file into memory before its pool forks. A run notes its claim in a slot of
+its own and wipes it at the end, which costs some microseconds and no I/O. A process keeps a
+lock on its slots' bytes, and the kernel takes the lock away when the process dies: a note
+without a lock proves that its run is over. ``keeper`` reads the notes. Outside of a worker
+nothing is noted.
 """
 
 import fcntl
@@ -16,18 +16,17 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from django.utils.crypto import salted_hmac
 
-SLOT = 1024  # bytes; a note that is longer is left to the lease
+SLOT = 1024  # bytes; a longer note is not written, and its row waits for its lease
 SLOTS = 1024  # runs at once that a worker can note
 _HEAD = struct.Struct("=HB")  # length of the note, and whether its time is over
 
-
-#: What a note tells; one of another version, that tells less, is left to the lease.
+#: The parts of a note. One of another version that has fewer is left to the lease.
 _PARTS = {"process", "task_id", "app_label", "model", "id", "using", "token"}
 
 
@@ -40,8 +39,11 @@ class Board:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(path, flags | (os.O_CREAT if new else 0), 0o600)
         try:
-            if new:  # all of it: a page that finds no place later would end the process
-                _allocate(self._fd, SLOT * SLOTS)
+            # All of it at once: a page that finds no place later would end the process.
+            if new and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._fd, 0, SLOT * SLOTS)
+            elif new:
+                os.ftruncate(self._fd, SLOT * SLOTS)
             self._memory = mmap.mmap(self._fd, SLOT * SLOTS)
         except (OSError, ValueError) as error:  # ValueError: of a file that is shorter
             os.close(self._fd)
@@ -60,7 +62,7 @@ class Board:
         _HEAD.pack_into(self._memory, slot * SLOT, 0, 0)
 
     def notes(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Return the slots that hold a note, with it and with ``timed_out``."""
+        """Yield the slots that hold a note, with the note and its ``timed_out``."""
         for slot in range(SLOTS):
             at = slot * SLOT
             length, timed_out = _HEAD.unpack_from(self._memory, at)
@@ -87,25 +89,21 @@ class Board:
             return False
         return True
 
-    def unlock(self, slot: int) -> None:
-        """Give a slot back."""
-        fcntl.lockf(self._fd, fcntl.LOCK_UN, SLOT, slot * SLOT)
-
     def own(self) -> bool:
-        """Say that this worker lives; False if the board is another's who does."""
+        """Lock the board as its worker, while that lives; False if another worker has it."""
         return self.lock(SLOTS)
 
     def is_abandoned(self, slot: int, note: dict[str, Any]) -> bool:
         """Tell whether the process that wrote the note is dead, by proof."""
         if note["process"] == process_identity(os.getpid()) or not self.lock(slot):
             return False
-        self.unlock(slot)
-        # Belt and braces: a handler that closes every file gives the lock away.
+        fcntl.lockf(self._fd, fcntl.LOCK_UN, SLOT, slot * SLOT)
+        # A handler that closes every file gives the lock away, so the lock is not enough.
         return bool(process_identity(note["process"][0]) != note["process"])
 
     def delete_if_empty(self) -> None:
-        """Delete the file if there is nothing in it."""
-        if not any(True for _ in self.notes()):
+        """Delete the file if it holds no note."""
+        if next(self.notes(), None) is None:
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -114,15 +112,8 @@ class Board:
         os.close(self._fd)
 
 
-def _allocate(fd: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
-    else:
-        os.ftruncate(fd, size)
-
-
 def process_identity(pid: int) -> list[int] | None:
-    """Return what no other process will ever be: [pid, start]; None of a dead one."""
+    """Return [pid, start], which no other process will ever have; None for a dead one."""
     try:
         # The fields after the name: state, …, and the 20th: the start, since boot.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -130,55 +121,80 @@ def process_identity(pid: int) -> list[int] | None:
     except (FileNotFoundError, ProcessLookupError):  # the latter: reaped just now
         if Path("/proc/self/stat").exists():
             return None
-    try:  # no /proc on this system
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
+    with suppress(PermissionError):  # no /proc on this system
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
     return [pid, 0]
 
 
 def board_path(node: str) -> Path:
-    """Return the path of a node's files but for the suffix, in a folder of the user's.
-
-    Names of other projects on this machine, whose SECRET_KEY is another, differ.
-    """
+    """Return the path of a node's files but for the suffix, in a folder of the user's."""
     folder = Path(tempfile.gettempdir()) / f"simpletask2-celery-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise PermissionError(f"{folder} is not a folder of this user's")
-    if found.st_mode & 0o077:
+    if status.st_mode & 0o077:
         raise PermissionError(f"{folder} is open to other users")
-    return (
-        folder / salted_hmac("simpletask2_celery.claims", node, algorithm="sha256").hexdigest()[:20]
-    )
+    # Another project on this machine has another SECRET_KEY, and so another name.
+    name = salted_hmac("simpletask2_celery.claims", node, algorithm="sha256").hexdigest()
+    return folder / name[:20]
 
 
-# -- of this process ---------------------------------------------------------------------
+class _Slots:
+    """The slots of a board that this process has locked."""
 
-_board: Board | None = None
-_free: list[int] = []  # slots that this process has locked and does not use just now
-_identity: list[int] | None = None
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.process: list[int] | None = None
+        self._locked: set[int] = set()
+        self._free: list[int] = []  # those of the locked ones that no run uses
+        self._locking = threading.Lock()
+
+    def take(self) -> int | None:
+        with suppress(IndexError):
+            return self._free.pop()
+        with self._locking:
+            self.process = process_identity(os.getpid())
+            # A dead process may have left a note, which stays.
+            used = self._locked | {slot for slot, _ in self.board.notes()}
+            for slot in range(SLOTS):
+                if slot not in used and self.board.lock(slot):
+                    self._locked.add(slot)
+                    return slot
+        return None
+
+    def give_back(self, slot: int) -> None:
+        if self is _slots:  # otherwise the worker has closed its board
+            self.board.wipe(slot)
+            self._free.append(slot)
+
+
+_slots: _Slots | None = None
 
 
 def post_on(board: Board | None) -> None:
     """Let this process, and those it forks, note their claims on a board."""
-    global _board
-    _board = board
-    _free.clear()
+    global _slots
+    _slots = None if board is None else _Slots(board)
+
+
+#: A lock on a slot is its process's alone.
+os.register_at_fork(after_in_child=lambda: post_on(_slots.board if _slots else None))
 
 
 @contextmanager
 def noted(row: Any, task_id: str) -> Iterator[None]:
     """Note the claim of a row for as long as its run lasts."""
-    slot = _take_slot(_board) if _board else None
-    if _board is None or slot is None:
+    slots = _slots
+    slot = slots.take() if slots else None
+    if slots is None or slot is None:
         yield
         return
     note = {
-        "process": _identity,
+        "process": slots.process,
         "task_id": task_id,
         "app_label": row._meta.app_label,
         "model": row._meta.model_name,
@@ -186,45 +202,10 @@ def noted(row: Any, task_id: str) -> Iterator[None]:
         "using": row._state.db,
         "token": row.start_time.isoformat(),
     }
-    _board.write(slot, note)
+    slots.board.write(slot, note)
     try:
         yield
-    except Exception:
-        _give_back(slot)
+    except Exception:  # no SystemExit: one ends the process in mid-run, and the note stays
+        slots.give_back(slot)
         raise
-    # A SystemExit ends the process in the middle of its run: the note stays.
-    _give_back(slot)
-
-
-def _give_back(slot: int) -> None:
-    if _board is not None:
-        _board.wipe(slot)
-    _free.append(slot)
-
-
-def _take_slot(board: Board) -> int | None:
-    global _identity
-    if _free:
-        return _free.pop()
-    with _taking:
-        _identity = process_identity(os.getpid())
-        noted = {slot for slot, _ in board.notes()}  # by a dead process, perhaps: kept
-        for slot in range(SLOTS):
-            if slot not in noted and slot not in _locked and board.lock(slot):
-                _locked.add(slot)
-                return slot
-    return None
-
-
-_taking = threading.Lock()
-_locked: set[int] = set()
-
-
-def _forget_parent() -> None:
-    global _taking
-    _taking = threading.Lock()
-    _locked.clear()
-    _free.clear()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
+    slots.give_back(slot)

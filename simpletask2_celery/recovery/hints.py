@@ -7,10 +7,8 @@ fails, or takes more than ``WAIT`` seconds, has no hints.
 import logging
 import math
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any, TypeVar
 
-from django.conf import settings
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
@@ -21,7 +19,7 @@ from ..rows import at_once
 
 logger = logging.getLogger(__name__)
 
-WAIT = 0.5  # seconds of a question to the cache
+WAIT = 0.5  # seconds that the cache may take to answer
 T = TypeVar("T")
 
 
@@ -45,15 +43,12 @@ def delete(names: Iterable[str]) -> None:
 
 
 def be_first(name: str, seconds: float) -> bool:
-    """Tell whether nobody else has asked for this name in so many seconds.
-
-    True where the cache fails: better twice than never.
-    """
+    """Tell whether nobody has asked for this name in so many seconds, or the cache fails."""
     return _ask(lambda cache: bool(cache.add(key(name), 1, math.ceil(seconds))), True)
 
 
 def is_shared() -> bool:
-    """Tell whether the processes of the project can share what is kept here."""
+    """Tell whether the project's processes share this cache."""
     try:
         return not isinstance(caches[conf.redis_name], (LocMemCache, DummyCache))
     except Exception:
@@ -61,14 +56,9 @@ def is_shared() -> bool:
 
 
 def key(name: str) -> str:
-    """Return the key of this project, which others on the same Redis do not have."""
-    return f"simpletask2-celery:{_project(settings.SECRET_KEY)}:{name}"
-
-
-@lru_cache(maxsize=1)
-def _project(secret: str) -> str:
-    salt = "simpletask2_celery.project_cache"
-    return salted_hmac(salt, "", secret, algorithm="sha256").hexdigest()[:12]
+    """Return the cache key of a hint, which no other project on the same Redis has."""
+    secret = salted_hmac("simpletask2_celery.project_cache", "", algorithm="sha256")
+    return f"simpletask2-celery:{secret.hexdigest()[:12]}:{name}"
 
 
 def _ask(question: Callable[[Any], T], otherwise: T) -> T:

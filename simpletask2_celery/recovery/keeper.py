@@ -1,14 +1,16 @@
 """Give back the claims of dead processes, within a second and by proof of death.
 
 A thread of each worker looks at the notes of ``board`` four times a second. A note whose
-process is dead is a run that will never end: its row becomes READY again and is published, by
-an UPDATE that asks for that run's token. When a whole worker was killed, the next one of its
-node name finds the file. A node that is gone for good is the lease's business.
+process is dead is of a run that will never end: its row becomes READY again and is published,
+by an UPDATE that asks for that run's token. When a whole worker was killed, the next one of its
+node name finds the file. The rows of a node that is gone for good wait for their leases.
 """
 
 import datetime
 import logging
 import os
+from collections import Counter
+from contextlib import closing
 from typing import Any
 
 from celery import signals
@@ -38,14 +40,18 @@ class Keeper(WorkerThread):
         identity = process_identity(os.getpid()) or []
         self.board = Board(self._path.with_suffix("." + "-".join(map(str, identity))))
         self.board.own()
-        self._failures: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()  # of each Celery task's note
 
     def look(self) -> float:
-        """Release what dead processes had claimed; delete the files of dead workers."""
+        """Release the claims of dead processes; delete the files of dead workers."""
         self._look_at(self.board)
         for path in self._path.parent.glob(f"{self._path.name}.*"):
-            if path != self.board.path:
-                self._look_at_another(Board(path, new=False))
+            if path == self.board.path:
+                continue
+            with closing(Board(path, new=False)) as board:
+                if board.own():  # its worker is dead; a child of it may still live
+                    self._look_at(board)
+                    board.delete_if_empty()
         return POLL
 
     def stop(self) -> None:
@@ -62,14 +68,6 @@ class Keeper(WorkerThread):
         if isinstance(exception, TimeLimitExceeded):
             self.board.mark_timed_out(task_id)
 
-    def _look_at_another(self, board: Board) -> None:
-        try:
-            if board.own():  # its worker is dead; a child of it may live still
-                self._look_at(board)
-                board.delete_if_empty()
-        finally:
-            board.close()
-
     def _look_at(self, board: Board) -> None:
         for slot, note in board.notes():
             if board.is_abandoned(slot, note) and self._is_settled(note):
@@ -81,14 +79,13 @@ class Keeper(WorkerThread):
             with NoFork():
                 release(note)
         except Exception as error:
-            failures = self._failures.get(note["task_id"], 0) + 1
-            self._failures[note["task_id"]] = failures
-            if failures == 1:
+            self._failures[note["task_id"]] += 1
+            if self._failures[note["task_id"]] == 1:
                 name = f"{note['app_label']}.{note['model']}:{note['id']}"
                 kind, about = type(error).__name__, {"task_info": name}
                 logger.warning("%s: not released yet (%s)", name, kind, extra=about)
-            return failures >= PATIENCE
-        self._failures.pop(note["task_id"], None)
+            return self._failures[note["task_id"]] >= PATIENCE
+        del self._failures[note["task_id"]]
         return True
 
 
@@ -118,10 +115,9 @@ def begin(worker: Any) -> None:
     """Let this Celery worker, about to fork its pool, note its claims and keep them."""
     try:
         keeper = Keeper(worker.hostname)
-    except OSError as error:  # no folder to write to: leases alone
+    except OSError as error:  # no folder to write to
         logger.warning("Claims are not noted, leases alone recover rows: %s", error)
         return
     post_on(keeper.board)
-
     run_in_worker(lambda sender: keeper, end=signals.worker_shutdown)
     signals.task_failure.connect(keeper.note_time_limit, weak=False)

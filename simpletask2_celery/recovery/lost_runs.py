@@ -1,9 +1,8 @@
 """Rows whose runs are lost again and again: counted, and given up in the end.
 
-A run is lost when its process has died, or when its lease is over and it has not come to an
-end. The schema has no column for that, so the project's cache keeps the claim tokens of a
-row's lost runs: a run that is found twice counts once. Where the cache forgets them, the count
-starts afresh.
+A run is lost when its process has died, or when its lease is over before it has ended. The
+schema has no column for that, so the project's cache keeps the claim tokens of a row's lost
+runs: a run that is found twice counts once. Where the cache forgets, the count starts afresh.
 """
 
 import hashlib
@@ -29,18 +28,17 @@ KEPT = 24 * 3600  # seconds since the last lost run of a row
 def give_up(rows: Sequence[T], wait: bool = False) -> list[T]:
     """Give up those rows that have lost too many runs, and return the others.
 
-    The run of each DOING row among them must be a lost one. Without ``wait``, a row that
-    a transaction has locked is left alone. Raises DatabaseError.
+    The runs of the DOING rows must be lost ones. Without ``wait``, rows that a transaction has
+    locked are left alone. Raises DatabaseError.
     """
     counts = _count([row for row in rows if row.status == states.DOING and row.start_time])
     others = []
     for row in rows:
-        count = counts.get(row.pk, 0)
-        if count < conf.max_lost_runs:
+        if (count := counts.get(row.pk, 0)) < conf.max_lost_runs:
             others.append(row)
-            continue
-        text = translate("{count} runs of it in a row did not come to an end")
-        give_up_for(row, WorkerLostError(text.format(count=count)), wait)
+        else:
+            text = translate("{count} runs of it in a row did not come to an end")
+            give_up_for(row, WorkerLostError(text.format(count=count)), wait)
     return others
 
 
@@ -61,17 +59,14 @@ def give_up_for(row: Row, reason: Exception, wait: bool = True) -> None:
 
 
 def _count(rows: Sequence[Row]) -> dict[object, int]:
-    """Note that the runs of these rows are lost; return {pk: lost runs in a row}.
-
-    The tokens of a row are the words of one text.
-    """
+    """Note that the runs of these rows are lost; return {pk: lost runs in a row}."""
     names = {_name(row): row for row in rows}
     before = hints.get(names)
     counts, tokens = {}, {}
     for name, row in names.items():
         token = row.start_time.isoformat() if row.start_time else ""
         others = [one for one in str(before.get(name, "")).split() if one != token]
-        tokens[name] = " ".join([*others, token])
+        tokens[name] = " ".join([*others, token])  # one text, which any cache can keep
         counts[row.pk] = len(others) + 1
     hints.put(tokens, KEPT)
     return counts

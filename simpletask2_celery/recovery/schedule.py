@@ -1,8 +1,10 @@
-"""Beat's entry for the reset: in every app's schedule, unless the user has his own."""
+"""Beat's entry for the reset, in the schedule of every app that has none of its own."""
 
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery, _state
+from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import conf
 
@@ -35,8 +37,9 @@ def is_wanted(app: Celery) -> bool:
 
 
 def _add_to(app: Celery) -> None:
-    # Changed in place, as Celery's own add_periodic_task does: an assignment would hide
-    # behind a schedule from Django's settings.
+    # In place, as Celery's own add_periodic_task does: a schedule from Django's settings
+    # would hide one that is assigned.
     existing = app.conf.beat_schedule
-    if is_wanted(app) and ENTRY not in existing:
-        existing[ENTRY] = entry(conf.auto_reset_interval)
+    with suppress(ImproperlyConfigured):  # of a setting that a check names
+        if is_wanted(app) and ENTRY not in existing:
+            existing[ENTRY] = entry(conf.auto_reset_interval)

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerThread(threading.Thread):
-    """Looks again and again. What a look raises is logged; the next one may do better."""
+    """Looks again and again. An error of a look is logged, and the next look comes all the same."""
 
     def __init__(self, name: str, rest: float) -> None:
         """Wait ``rest`` seconds before the first look, and after one that failed."""

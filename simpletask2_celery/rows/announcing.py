@@ -5,8 +5,9 @@ are raised, because they are about the run.
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from functools import partial, wraps
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -14,7 +15,8 @@ from django.apps import apps
 from django.dispatch import Signal
 
 from .. import exceptions, signals
-from . import databases, interruptions, task_info, transactions
+from . import databases, task_info, transactions
+from .interruptions import is_about_the_run
 
 logger = logging.getLogger(signals.__name__)
 
@@ -35,21 +37,15 @@ def is_wanted(signal: Signal, model: type) -> bool:
     return listens or logger.isEnabledFor(logging.DEBUG)
 
 
-def _harmless(announce: Callable[..., None]) -> Callable[..., None]:
+@contextmanager
+def _harmless() -> Iterator[None]:
     """Log what fails: the fact is true, whoever hears of it."""
-
-    @wraps(announce)
-    def harmless(*args: Any) -> None:
-        try:
-            announce(*args)
-        except SoftTimeLimitExceeded:
+    try:
+        yield
+    except BaseException as error:  # sys.exit() of a receiver, too
+        if is_about_the_run(error):
             raise
-        except BaseException as error:  # sys.exit() of a receiver, too
-            if interruptions.is_interruption(error):
-                raise
-            logger.exception("A signal was not sent.")
-
-    return harmless
+        logger.exception("A signal was not sent.")
 
 
 def published(messages: Iterable[Any]) -> None:
@@ -58,7 +54,7 @@ def published(messages: Iterable[Any]) -> None:
         _published(messages)
 
 
-@_harmless
+@_harmless()
 def _published(messages: Iterable[Any]) -> None:
     for kind, keys, _ in messages:
         model = apps.get_model(kind.app_label, kind.model)
@@ -66,41 +62,32 @@ def _published(messages: Iterable[Any]) -> None:
             continue
         for key in keys if isinstance(keys, list) else [keys]:
             pk = task_info.pk_of_json(model, key)
-            about = {
-                "pk": pk,
-                "using": kind.using or "default",
-                "channel": kind.channel,
-                "task_info": task_info.text(model, pk),
-            }
-            _send(signals.task_published, model, about, "published")
+            about = {"pk": pk, "using": kind.using or "default", "channel": kind.channel}
+            about["task_info"] = task_info.text(model, pk)
+            _send(signals.task_published, model, about, "published", {})
 
 
-@_harmless
+@_harmless()
 def started(row: Any) -> None:
     """Announce that a row was claimed."""
     if is_wanted(signals.task_started, type(row)):
-        _announce(row, signals.task_started, "started", step=row.current_step)
+        _announce(row, signals.task_started, "started", {}, {"step": row.current_step})
 
 
-@_harmless
+@_harmless()
 def step_ended(row: Any, ended: Ended | None) -> None:
     """Announce that a step's end was saved, if a handler ran at all."""
     if ended is None or not is_wanted(signals.step_finished, type(row)):
         return
     success = ended.error is None
+    facts = {**ended._asdict(), "success": success}
+    del facts["data"]
     text = "step finished" if success else "step failed"
-    facts = {
-        "step": ended.step,
-        "seconds": ended.seconds,
-        "request_seconds": ended.request_seconds,
-        "success": success,
-        "error": ended.error,
-    }
     logged = {"step": ended.step, "duration": ended.seconds}
-    _announce(row, signals.step_finished, text, facts, **logged)
+    _announce(row, signals.step_finished, text, facts, logged)
 
 
-@_harmless
+@_harmless()
 def finished(row: Any, error: BaseException | None = None) -> None:
     """Announce that a row is DONE, and why it failed."""
     if not is_wanted(signals.task_finished, type(row)):
@@ -113,10 +100,10 @@ def finished(row: Any, error: BaseException | None = None) -> None:
     if error is not None:
         logged["code"] = exceptions.HANDLER_FAILED
     text = "failed" if row.success is False else "done"
-    _announce(row, signals.task_finished, text, facts, **logged)
+    _announce(row, signals.task_finished, text, facts, logged)
 
 
-@_harmless
+@_harmless()
 def reset(rows: Iterable[Any], reason: str) -> None:
     """Announce that rows, of one model, are READY again."""
     for row in rows:
@@ -124,52 +111,37 @@ def reset(rows: Iterable[Any], reason: str) -> None:
             return
         was_ready = reason == signals.LEASE_OVER and row.status == row.READY
         why = signals.MESSAGE_LOST if was_ready else reason
-        step = row.current_step
-        _announce(row, signals.task_reset, f"reset ({why})", {"reason": why}, step=step)
+        logged = {"step": row.current_step}
+        _announce(row, signals.task_reset, f"reset ({why})", {"reason": why}, logged)
 
 
 def _announce(
-    row: Any,
-    signal: Signal,
-    text: str,
-    facts: dict[str, Any] | None = None,
-    **logged: Any,
+    row: Any, signal: Signal, text: str, facts: dict[str, Any], logged: dict[str, Any]
 ) -> None:
-    """Send a signal once the row's database has committed: now, unless one is open."""
+    """Send a signal after the row's transaction: now, where none is open."""
     using = databases.of(row)
-    about = {
-        "row": row,
-        "pk": row.pk,
-        "using": using,
-        "channel": row.get_channel_name(),
-        "task_info": row.get_task_info(),
-        **(facts or {}),
-    }
-    send = partial(_send, signal, type(row), about, text, **logged)
-    transactions.after_commit(using, send)
+    about = {"row": row, "pk": row.pk, "using": using, "channel": row.get_channel_name()}
+    about |= {"task_info": row.get_task_info(), **facts}
+    transactions.after_commit(using, partial(_send, signal, type(row), about, text, logged))
 
 
-def _send(signal: Signal, model: type, about: dict[str, Any], text: str, **logged: Any) -> None:
+def _send(
+    signal: Signal, model: type, about: dict[str, Any], text: str, logged: dict[str, Any]
+) -> None:
     name = about["task_info"]
-    logger.debug("%s: %s", name, text, extra={"task_info": name, **logged})
-    for receiver, answer in _answers(signal, model, about):
+    extra = {"task_info": name, **logged}
+    logger.debug("%s: %s", name, text, extra=extra)
+    answers: list[Any]
+    try:
+        answers = signal.send_robust(model, **about)
+    except Exception as error:  # async receivers beside a loop that runs
+        answers = [(signal, error)]
+    for receiver, answer in answers:
         if not isinstance(answer, Exception):
             continue
         row = about.get("row")
         if isinstance(answer, SoftTimeLimitExceeded) and row and row.status == row.DOING:
             raise answer  # which is about the run, and the run goes on
-        logger.error(
-            "%s: a receiver of a signal failed, %s: %r",
-            name,
-            getattr(receiver, "__qualname__", receiver),
-            answer,
-            exc_info=answer,
-            extra={"task_info": name, **logged},
-        )
-
-
-def _answers(signal: Signal, model: type, about: dict[str, Any]) -> list[Any]:
-    try:
-        return signal.send_robust(model, **about)
-    except Exception as error:  # async receivers beside a loop that runs
-        return [(signal, error)]
+        receiver_name = getattr(receiver, "__qualname__", receiver)
+        message = "%s: a receiver of a signal failed, %s: %r"
+        logger.error(message, name, receiver_name, answer, exc_info=answer, extra=extra)

@@ -5,8 +5,8 @@ a socket counts that.
 """
 
 import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,33 +25,26 @@ class Problem:
     error: Exception = field(default_factory=lambda: TimeoutError(SILENT))
 
 
-#: Questions that were not answered in time. Those under way still are not asked again.
+#: Threads that did not answer in time. What hangs still is not asked again.
 _hung: dict[str, threading.Thread] = {}
 
 
 def answer(
-    name: str,
-    question: Callable[[], T],
-    seconds: float,
-    late: Callable[[T], None] | None = None,
+    name: str, question: Callable[[], T], seconds: float, late: Callable[[T], None] | None = None
 ) -> T:
-    """Return what ``question`` returns, called in a thread of its own.
+    """Return what ``question``, which must not use the database, returns in a thread of its own.
 
-    Raises what it raises, and TimeoutError where it takes more than ``seconds``, or where the
-    last question of this name is under way still. What it returns then is given to ``late``.
-    It must not use the database.
+    Raises what it raises, and TimeoutError where it takes more than ``seconds``, or where the last
+    question of this name is under way still. What it returns after that is given to ``late``.
     """
-    answers = ask({name: question}, seconds, late)
-    result: T | Problem = answers[name]
+    result: T | Problem = ask({name: question}, seconds, late)[name]
     if isinstance(result, Problem):
         raise result.error
     return result
 
 
 def ask(
-    questions: dict[str, Callable[[], Any]],
-    seconds: float,
-    late: Callable[[Any], None] | None = None,
+    questions: dict[str, Callable[[], T]], seconds: float, late: Callable[[T], None] | None = None
 ) -> dict[str, Any]:
     """Return what each question returns, by name, called in threads of their own at once.
 
@@ -59,51 +52,40 @@ def ask(
     behind, one for each name at most.
     """
     asked = {
-        name: _Question(name, question, late)
+        name: _begin(name, question)
         for name, question in questions.items()
         if name not in _hung or not _hung[name].is_alive()
     }
-    end = time.monotonic() + seconds
     answers: dict[str, Any] = dict.fromkeys(questions, Problem(SILENT))
-    for name, question in asked.items():
-        answers[name] = question.wait(max(0.0, end - time.monotonic()))
+    answered, _ = wait([future for _, future in asked.values()], seconds)
+    for name, (thread, future) in asked.items():
+        if future in answered:
+            answers[name] = future.result()
+            continue
+        _hung[name] = thread
+        if late is not None:
+            future.add_done_callback(lambda done: _give(done.result(), late))
     return answers
 
 
-class _Question(threading.Thread):
-    """A function that is called in a thread, and who waits for its answer."""
+def _begin(name: str, question: Callable[[], Any]) -> tuple[threading.Thread, Future[Any]]:
+    """Start a thread that answers a question; a future, which cannot raise, has the answer."""
+    future: Future[Any] = Future()
 
-    def __init__(
-        self, name: str, question: Callable[[], Any], late: Callable[[Any], None] | None
-    ) -> None:
-        super().__init__(name=f"simpletask2-asks-{name}", daemon=True)
-        self._key, self._question, self._late = name, question, late
-        self._lock = threading.Lock()
-        self._answered = threading.Event()
-        self._answer: Any = Problem(SILENT)
-        self._is_late = False
-        self.start()
-
-    def wait(self, seconds: float) -> Any:
-        """Return the answer, or a Problem after so many seconds: it is too late then."""
-        self._answered.wait(seconds)
-        with self._lock:
-            if not self._answered.is_set():
-                self._is_late = True
-                _hung[self._key] = self
-            return self._answer
-
-    def run(self) -> None:
-        """Call the function, and say what it returned."""
+    def run() -> None:
         try:
-            answer = self._question()
+            answer = question()
         except Exception as error:
             answer = Problem(type(error).__name__, error)
         finally:
             connections.close_all()  # this thread's
-        with self._lock:
-            if not self._is_late:
-                self._answer = answer
-            self._answered.set()
-        if self._is_late and self._late is not None and not isinstance(answer, Problem):
-            self._late(answer)
+        future.set_result(answer)
+
+    thread = threading.Thread(target=run, name=f"simpletask2-asks-{name}", daemon=True)
+    thread.start()
+    return thread, future
+
+
+def _give(answer: Any, late: Callable[[Any], None]) -> None:
+    if not isinstance(answer, Problem):
+        late(answer)

@@ -2,17 +2,19 @@
 
 import datetime
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import Error, models
 from django.db.models import Q
 
 from .. import exceptions
-from . import clock, fence, interruptions, retrying, states, store, task_info
+from . import clock, fence, retrying, states, store, task_info
 from . import querysets as tables
+from .interruptions import is_interruption
 from .model import Row
 from .states import DOING, DONE, READY
-from .store import is_token
 
 R = TypeVar("R", bound=Row)
 
@@ -24,20 +26,16 @@ LOOK = 0.05  # seconds between two such tries
 def claim(model: type[R], using: str, pk: Any, force: bool = False) -> R:
     """Claim the row and load it: of any number of callers, one gets it.
 
-    Raises DjangoSimpleTask2Error 2910004, 2910008, 2910013 or 2910015 for the others
-    (section 5 of the compatibility page); with ``force``, only 2910004. A row that is
-    claimed and cannot be loaded, because a field or a manager of the user's raises, fails
-    with 2910009.
+    Raises DjangoSimpleTask2Error 2910004, 2910008, 2910013 or 2910015 for the others (section 5 of
+    the compatibility page); with ``force``, only 2910004. A row that is claimed and cannot be
+    loaded, because a field or a manager of the user's raises, fails with 2910009.
     """
     now = clock.now(using)
     try:
         return _claim(model, using, pk, force, now)
-    except (exceptions.DjangoSimpleTask2Error, Error):
-        raise
     except BaseException as error:
-        if interruptions.is_interruption(error):
-            raise
-        if not _fail_unloaded(model, using, pk, now):
+        is_ours = isinstance(error, (exceptions.DjangoSimpleTask2Error, Error))
+        if is_ours or is_interruption(error) or not _fail_unloaded(model, using, pk, now):
             raise
         raise exceptions.handler_failed(task_info.text(model, pk), 1, error) from error
 
@@ -45,34 +43,26 @@ def claim(model: type[R], using: str, pk: Any, force: bool = False) -> R:
 def _claim(model: type[R], using: str, pk: Any, force: bool, now: datetime.datetime) -> R:
     values = states.claim(now, clock.after(now, model.do_task_timeout))
     where = {"pk": pk, **({} if force else {"status": READY})}
+    attempt: Callable[[], R | None] = partial(store.claim, model, using, where, values)
 
     def landed() -> R | None:
         return tables.load(model, using, pk) if store.landed(model, using, pk, values) else None
 
-    def attempt() -> R | None:
-        claimed: R | None = retrying.persist(
-            using, lambda: store.claim(model, using, where, values), landed
-        )
-        return claimed
-
     end = time.monotonic() + LOCKED
-    while (row := attempt()) is None:
-        why = why_not(model, using, pk, force)
+    while (row := retrying.persist(using, attempt, landed)) is None:
+        why = _why_not(model, using, pk, force)
         if not isinstance(why, exceptions.RowLocked) or time.monotonic() > end:
             raise why
         time.sleep(LOOK)
-    if not is_token(row.start_time, now):  # reset and claimed again since
+    if not store.is_written(row.start_time, now):  # reset and claimed again since
         raise exceptions.error(exceptions.CLAIMED, task_info=row.get_task_info())
-    fence.set_around(row, using, DOING)
+    fence.set_around(row, using)
     _correct_lease(row, now)
     return row
 
 
 def _correct_lease(row: Row, now: datetime.datetime) -> None:
-    """Give the row a lease of its own length, where it is not its model's.
-
-    The claim comes before the load, so it cannot know the row's channel.
-    """
+    """Give the row a lease of its own length: the claim, before the load, wrote its model's."""
     timeout = row.get_do_task_timeout()
     own = fence.of(row)
     if timeout != type(row).do_task_timeout and own is not None:
@@ -86,29 +76,29 @@ def _fail_unloaded(model: type[Row], using: str, pk: Any, now: datetime.datetime
     """Fail a row that was claimed and cannot be loaded; False if it was not claimed."""
     mine = tables.owned(model, using).filter(pk=pk, status=DOING, start_time=now)
     values = {**states.end(clock.now(using), success=False), "mod_time": now}
-    return store.persist(model, using, pk, values, lambda: bool(mine.update(**values)))
+    return store.persist(model, using, pk, values, lambda: mine.update(**values))
 
 
-def why_not(
-    model: type[models.Model], using: str, pk: Any, force: bool = False
+def _why_not(
+    model: type[Row], using: str, pk: Any, force: bool = False, step: int = 1
 ) -> exceptions.DjangoSimpleTask2Error:
-    """Return the error that says why a row cannot be claimed."""
+    """Return the error that says why a row cannot be claimed, or its next step not started."""
     name = task_info.text(model, pk)
-    state = tables.owned(model, using).filter(pk=pk).values("status", "auto_reset_time")
+    rows = tables.owned(model, using).filter(pk=pk)
+    state = rows.values_list("status", "current_step", "auto_reset_time")
     row = retrying.persist(using, state.first)
     if row is None:
         return exceptions.error(exceptions.ROW_GONE, task_info=name)
-    if row["status"] == READY or force:
+    status, current_step, lease = row
+    if step == 1 and (force or status == READY):
         return exceptions.row_locked(name)
-    if row["status"] == DONE:
+    if status == DONE:
         return exceptions.error(exceptions.ALREADY_DONE, task_info=name)
-    over = row["auto_reset_time"] and row["auto_reset_time"] < clock.now(using)
-    if row["status"] == DOING and over:
+    if step > 1 and (status != DOING or (current_step or 0) < step):
+        return exceptions.claim_lost(name)
+    if step == 1 and status == DOING and lease and lease < clock.now(using):
         return exceptions.error(exceptions.NOT_READY, task_info=name, status="DOING")
     return exceptions.error(exceptions.CLAIMED, task_info=name)
-
-
-# -- reservations, and steps that come by themselves ------------------------------------------
 
 
 def unreserved(model: type[R], using: str) -> models.QuerySet[R]:
@@ -119,17 +109,14 @@ def unreserved(model: type[R], using: str) -> models.QuerySet[R]:
 def reserve(model: type[Row], using: str, pk: Any) -> bool:
     """Reserve a READY row for one caller, who is about to claim it; False if it is not.
 
-    For ten seconds no other caller gets it. A READY row has no ``start_time`` otherwise, so
-    the column can hold the time of the reservation: any claim and any reset writes over it,
-    and no claim asks for it.
+    For ten seconds no other caller gets it. ``start_time``, which a READY row does not use, holds
+    the time: any claim and any reset writes over it, and no claim asks for it.
     """
     values = {"start_time": clock.now(using)}
     waiting = tables.owned(model, using).filter(_free(using), pk=pk, status=READY)
-    return retrying.persist(
-        using,
-        lambda: bool(store.update(waiting, values, wait=False)),
-        lambda: store.landed(model, using, pk, {"status": READY, **values}),
-    )
+    reserved = {"status": READY, **values}
+    attempt = partial(store.update, waiting, values, wait=False)
+    return store.persist(model, using, pk, reserved, attempt)
 
 
 def _free(using: str) -> Q:
@@ -140,32 +127,16 @@ def _free(using: str) -> Q:
 def take_step(model: type[R], using: str, pk: Any, step: int) -> R:
     """Start step ``step`` > 1 of a row that no claim travels with, and load it.
 
-    We cannot tell whether the previous step has finished; the caller must wait for its
-    answer. Raises 2910013 where that step runs or has run, 2910014 where the row has been
-    reset since (section 3 of the compatibility page).
+    We cannot tell whether the previous step has finished; the caller must wait for its answer.
+    Raises 2910013 where that step runs or has run, 2910014 where the row has been reset since
+    (section 3 of the compatibility page).
     """
     values = states.step(step, clock.now(using))
     before = tables.owned(model, using).filter(pk=pk, status=DOING, current_step=step - 1)
-    is_taken = retrying.persist(
-        using,
-        lambda: before.update(**values),
-        lambda: store.landed(model, using, pk, {"status": DOING, **values}),
-    )
+    started = {"status": DOING, **values}
+    is_taken = store.persist(model, using, pk, started, lambda: before.update(**values))
     row: R | None = tables.load(model, using, pk) if is_taken else None
     if row is None:
-        raise _why_no_step(model, using, pk, step)
-    fence.set_around(row, using, DOING)
+        raise _why_not(model, using, pk, step=step)
+    fence.set_around(row, using)
     return row
-
-
-def _why_no_step(
-    model: type[models.Model], using: str, pk: Any, step: int
-) -> exceptions.DjangoSimpleTask2Error:
-    state = tables.owned(model, using).filter(pk=pk).values("status", "current_step")
-    row = retrying.persist(using, state.first)
-    if row is None or row["status"] == DONE:
-        return why_not(model, using, pk)
-    name = task_info.text(model, pk)
-    if row["status"] == DOING and (row["current_step"] or 0) >= step:
-        return exceptions.error(exceptions.CLAIMED, task_info=name)
-    return exceptions.claim_lost(name)

@@ -12,37 +12,29 @@ M = TypeVar("M", bound=type[models.Model])
 
 
 def of(row: models.Model) -> str:
-    """Return the alias of the database that ``row.save()`` would write to.
-
-    A row that was read from a replica is not there ("Automatic database routing" of
-    Django's documentation).
-    """
-    alias: str = router.db_for_write(type(row), instance=row)
-    return alias
+    """Return the alias of the database that ``row.save()`` would write to: no replica."""
+    return str(router.db_for_write(type(row), instance=row))
 
 
 def that_hold(model: type[models.Model]) -> list[str]:
-    """Return the aliases of the databases that hold rows of the model.
-
-    One that cannot be asked is left out, with a warning: others' rows are not to wait.
-    """
-    found = []
+    """Return the aliases that hold rows of the model; warn of those that cannot be asked."""
+    aliases = []
     for alias in candidates(model):
         try:
             if holds(model, alias):
-                found.append(alias)
+                aliases.append(alias)
         except Error as error:
             logger.warning("Database %s is left out: %s", alias, type(error).__name__)
-    return found
+    return aliases
 
 
 def models_of(models: Iterable[M]) -> dict[str, list[M]]:
     """Return which of the models each database may hold rows of; asks none of them."""
-    found: dict[str, list[M]] = {alias: [] for alias in connections}
+    by_alias: dict[str, list[M]] = {alias: [] for alias in connections}
     for model in models:
         for alias in candidates(model):
-            found[alias].append(model)
-    return {alias: of_database for alias, of_database in found.items() if of_database}
+            by_alias[alias].append(model)
+    return {alias: those for alias, those in by_alias.items() if those}
 
 
 def candidates(model: type[models.Model]) -> list[str]:
@@ -59,11 +51,12 @@ def candidates(model: type[models.Model]) -> list[str]:
 
 
 def holds(model: type[models.Model], alias: str) -> bool:
-    """Tell whether a candidate has the model's table; the one that is written to has.
-
-    Raises as the database does.
-    """
-    return alias == router.db_for_write(model) or _has_table(alias, model)
+    """Tell whether a candidate has the model's table; the one that is written to has."""
+    if alias == router.db_for_write(model):
+        return True
+    with connections[alias].cursor() as cursor:
+        tables = connections[alias].introspection.get_table_list(cursor)
+    return model._meta.db_table.casefold() in {table.name.casefold() for table in tables}
 
 
 def _is_replica(model: type[models.Model], alias: str) -> bool:
@@ -75,9 +68,3 @@ def _is_replica(model: type[models.Model], alias: str) -> bool:
         return of(row) != alias
     except Exception:  # a router that looks at the row
         return False
-
-
-def _has_table(alias: str, model: type[models.Model]) -> bool:
-    with connections[alias].cursor() as cursor:
-        tables = connections[alias].introspection.get_table_list(cursor)
-    return model._meta.db_table.casefold() in {table.name.casefold() for table in tables}

@@ -1,7 +1,6 @@
 """How long a save waits for others: broker, resolver, Redis lists and cache together.
 
-``DJANGO_SIMPLETASK2_PUBLISH_TIMEOUT`` is for all of them. What the database takes does
-not count.
+``DJANGO_SIMPLETASK2_PUBLISH_TIMEOUT`` is for all of them. The database's time does not count.
 """
 
 import time
@@ -27,10 +26,7 @@ _budget: ContextVar[_Budget | None] = ContextVar("simpletask2_celery_budget", de
 @contextmanager
 def shared() -> Iterator[None]:
     """Have all that is waited for inside share one timeout; also an outer one's."""
-    if _budget.get() is not None:
-        yield
-        return
-    token = _budget.set(_Budget())
+    token = _budget.set(_budget.get() or _Budget())
     try:
         yield
     finally:
@@ -46,6 +42,17 @@ def waiting(share: float = 1.0) -> Iterator[float]:
         yield max(0.0, min(budget.left, conf.publish_timeout * share))
     finally:
         budget.left -= time.monotonic() - began
+
+
+def waited() -> None:
+    """Note that an operation of a socket may have waited as long as it may."""
+    if (budget := _budget.get()) is not None:
+        budget.left -= operation()
+
+
+def operation() -> float:
+    """Return how many seconds an operation of a socket may take."""
+    return conf.publish_timeout * OPERATION
 
 
 class Breaker:
@@ -66,14 +73,3 @@ class Breaker:
     def close(self) -> None:
         """Forget the failure."""
         self._until = 0.0
-
-
-def waited() -> None:
-    """Note that an operation of a socket may have waited as long as it may."""
-    if (budget := _budget.get()) is not None:
-        budget.left -= operation()
-
-
-def operation() -> float:
-    """Return how many seconds an operation of a socket may take."""
-    return conf.publish_timeout * OPERATION

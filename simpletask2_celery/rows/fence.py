@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connections, models
 
 from . import querysets, transactions
-from .states import STATE_FIELDS
+from .states import DOING, STATE_FIELDS
 from .values import PLAIN, is_expression, is_same
 
 NAME = "_fence"  # the attribute of a row, which no copy and no pickle of it gets
@@ -27,9 +27,9 @@ _UNKNOWN = object()  # equal to nothing
 class Fence:
     """What a run holds of its row: the key, the token, and the row as it was loaded.
 
-    ``writes`` are the columns of the transition that is being saved. A handler's own save has
-    none, so it cannot undo what a transition wrote. The fence of a transition by force has no
-    status, and refuses nothing.
+    ``writes`` are the columns of the transition that is being saved. A handler's own save has none,
+    so it cannot undo what a transition wrote. The fence of a transition by force has no status, and
+    refuses nothing.
     """
 
     pk: Any
@@ -40,10 +40,6 @@ class Fence:
     writes: frozenset[str] = frozenset()
     is_deleted: bool = False  # by its own handler
     depth: int = 0  # of the transactions around the run
-
-    def is_around(self, row: models.Model, using: str) -> bool:
-        """Tell whether a save to a database is one of the run's own row."""
-        return using == self.using and row.pk == self.pk
 
     def where(self) -> dict[str, Any]:
         """Return what must be true of the row, as the conditions of a WHERE clause."""
@@ -62,12 +58,13 @@ class Fence:
     def note_loaded(self, row: models.Model, fields: "Iterable[models.Field[Any, Any]]") -> None:
         """Remember what the database holds of the row's fields.
 
-        What is read or written in a transaction of the handler's may be rolled back: until
-        the commit it counts as changed.
+        A transaction of the handler's may be rolled back: until its commit, they count as changed.
         """
         held = vars(row)
         values = {one.attname: _kept(held.get(one.attname, _UNKNOWN)) for one in fields}
-        if _is_final(self.using, self.depth):
+        connection = connections[self.using]
+        can_commit = connection.in_atomic_block or connection.autocommit
+        if can_commit and len(connection.atomic_blocks) <= self.depth:
             self._note(values)
             return
         self._note(dict.fromkeys(values, _UNKNOWN))
@@ -79,47 +76,42 @@ class Fence:
             del self.loaded[name]
 
     def keep(self, values: list[Any]) -> list[Any]:
-        """Return what a save may write: the transition's columns, and what changed.
+        """Return those of Django's triples (field, None, value) that a save may write.
 
-        ``values`` are Django's triples (field, None, value). A field that the run did not
-        change is not written: others may have changed it meanwhile.
+        They are the transition's columns, and what the run has changed: others may have changed the
+        rest meanwhile.
         """
-        return [item for item in values if self._writes(item[0], item[2])]
+        return [one for one in values if self.may_write(one[0]) and self._is_due(*one)]
 
     def may_write(self, column: "models.Field[Any, Any]") -> bool:
         """Tell whether a column is not the state's, or one of the transition's."""
         return column.attname in self.writes or column.attname not in STATE_FIELDS
 
-    def _writes(self, column: "models.Field[Any, Any]", value: Any) -> bool:
+    def _is_due(self, column: "models.Field[Any, Any]", _: None, value: Any) -> bool:
+        """Tell whether a column is one of the transition's, or has changed."""
         name = column.attname
-        if name in STATE_FIELDS or name in self.writes:
-            return self.may_write(column)
-        if name not in self.loaded:  # a file, a geometry: compared with nothing
+        # What is not remembered, such as a file or a geometry, is compared with nothing.
+        if name in self.writes or name not in self.loaded:
             return True
         loaded = self.loaded[name]
         return loaded is not value if is_expression(value) else not is_same(loaded, value)
 
 
-# -- the fence of a row ------------------------------------------------------------------
-
-
 def of(row: models.Model) -> Fence | None:
     """Return the fence of the run that holds the row; None outside of runs."""
-    fence: Fence | None = vars(row).get(NAME)
-    return fence
+    return vars(row).get(NAME)
 
 
-def set_around(row: Any, using: str, status: int) -> None:
+def around(row: models.Model, using: str) -> Fence | None:
+    """Return the row's fence if a save to the database ``using`` is one of the run's own row."""
+    fence = of(row)
+    return fence if fence is not None and (fence.using, fence.pk) == (using, row.pk) else None
+
+
+def set_around(row: Any, using: str) -> None:
     """Put a fence around a row that was just claimed and loaded."""
     depth = len(connections[using].atomic_blocks)
-    fence = Fence(row.pk, row.start_time, status, using, depth=depth)
-    fence.note_loaded(row, row._meta.concrete_fields)
-    put(fence, row)
-
-
-def put(fence: Fence, row: models.Model) -> None:
-    """Put a fence around a row."""
-    vars(row)[NAME] = fence
+    move(Fence(row.pk, row.start_time, DOING, using, depth=depth), row)
 
 
 def move(fence: Fence, row: models.Model) -> None:
@@ -127,6 +119,11 @@ def move(fence: Fence, row: models.Model) -> None:
     fence.loaded.clear()
     fence.note_loaded(row, row._meta.concrete_fields)
     put(fence, row)
+
+
+def put(fence: Fence, row: models.Model) -> None:
+    """Put a fence around a row."""
+    vars(row)[NAME] = fence
 
 
 def lift(row: models.Model) -> None:
@@ -156,17 +153,7 @@ def _kept(value: Any) -> Any:
     """Return a value as it can be compared later; files, geometries and the like cannot."""
     if isinstance(value, PLAIN) or is_expression(value):  # F("n") + 1 is saved once
         return value
-    if isinstance(value, (dict, list)):
-        try:
-            return copy.deepcopy(value)
-        except Exception:  # of what is in it
-            return _UNKNOWN
-    return _UNKNOWN
-
-
-def _is_final(using: str, depth: int) -> bool:
-    """Tell whether nothing but the transactions around the run can roll a write back."""
-    connection = connections[using]
-    return len(connection.atomic_blocks) <= depth and (
-        connection.in_atomic_block or connection.autocommit
-    )
+    try:
+        return copy.deepcopy(value) if isinstance(value, (dict, list)) else _UNKNOWN
+    except Exception:  # of what is in it
+        return _UNKNOWN

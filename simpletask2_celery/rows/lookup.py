@@ -14,22 +14,17 @@ from django.db.models import CharField, IntegerField
 
 from .. import exceptions
 from .model import Row
+from .querysets import target_field
 from .task_info import short, text
 
-#: What a value raises that cannot be a primary key.
-_NO_KEY = (
-    *(EmptyResultSet, OverflowError, RecursionError, TypeError),
-    *(ValidationError, ValueError),  # of which UnicodeEncodeError is one
-)
+#: What a value raises that cannot be a primary key; UnicodeEncodeError is a ValueError.
+_NO_KEY = (EmptyResultSet, OverflowError, RecursionError, TypeError, ValidationError, ValueError)
 
 
 def named_row(
     app_label: object, model: object, pk: object, using: object
 ) -> tuple[type[Row], str, Any]:
-    """Return model, database alias and primary key of the row with that name.
-
-    ``pk`` is a JSON value; ``using`` is None for "default".
-    """
+    """Return model, alias and key; ``pk`` is a JSON value, and None for ``using`` "default"."""
     row_model = named_model(app_label, model)
     database = "default" if using is None else using
     if not isinstance(database, str) or database not in connections:
@@ -44,10 +39,7 @@ def named_row(
 
 
 def row_of_text(name: object) -> tuple[type[Row], str, Any]:
-    """Return model, database alias and primary key of the row "app.model:pk".
-
-    The text names no database: it is the one that the router writes the model to.
-    """
+    """Return model, alias and key of the row "app.model:pk", which is where the router writes."""
     label, colon, pk = name.partition(":") if isinstance(name, str) else ("", "", "")
     app_label, dot, model = label.partition(".")
     if not (colon and dot and app_label and model):
@@ -93,8 +85,7 @@ def _key(model: type[Row], using: str, value: Any) -> Any:
 
 def _require_storable(field: Any, value: Any, using: str) -> None:
     """Raise ValueError where no database could hold the value in that field."""
-    while field.remote_field:  # to a parent's key
-        field = field.target_field
+    field = target_field(field)  # of a child model, its parent's key
     _require_text(value)
     if isinstance(value, int) and isinstance(field, IntegerField):
         low, high = connections[using].ops.integer_field_range(field.get_internal_type())

@@ -5,7 +5,6 @@ writes a column of the state only where the caller has changed it (``seen``); a 
 run writes what the handler has changed, and only while the run holds the row (``fence``).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, partial, wraps
 from typing import Any, Self
@@ -30,34 +29,20 @@ class Row(models.Model):
     DONE = states.DONE
     STATUS = [(READY, _("Ready")), (DOING, _("Doing")), (DONE, _("Done"))]
 
-    add_time = models.DateTimeField(auto_now_add=True, verbose_name=_("Add Time"))
-    mod_time = models.DateTimeField(auto_now=True, verbose_name=_("Modify Time"))
-    status = models.IntegerField(
-        choices=STATUS, default=READY, verbose_name=_("Status"), editable=False
-    )
-    start_time = models.DateTimeField(
-        null=True, blank=True, verbose_name=_("Start Time"), editable=False
-    )
-    current_step = models.IntegerField(
-        null=True, blank=True, verbose_name=_("Current Step"), editable=False
-    )
-    step1_time = models.DateTimeField(
-        null=True, blank=True, verbose_name=_("Step1 start time"), editable=False
-    )
-    step2_time = models.DateTimeField(
-        null=True, blank=True, verbose_name=_("Step2 start time"), editable=False
-    )
-    step3_time = models.DateTimeField(
-        null=True, blank=True, verbose_name=_("Step3 start time"), editable=False
-    )
-    done_time = models.DateTimeField(
-        null=True, blank=True, verbose_name=_("Done Time"), editable=False
-    )
-    success = models.BooleanField(null=True, verbose_name=_("Success Status"), editable=False)
+    add_time = models.DateTimeField(_("Add Time"), auto_now_add=True)
+    mod_time = models.DateTimeField(_("Modify Time"), auto_now=True)
+    status = models.IntegerField(_("Status"), choices=STATUS, default=READY, editable=False)
+    start_time = models.DateTimeField(_("Start Time"), null=True, blank=True, editable=False)
+    current_step = models.IntegerField(_("Current Step"), null=True, blank=True, editable=False)
+    step1_time = models.DateTimeField(_("Step1 start time"), null=True, blank=True, editable=False)
+    step2_time = models.DateTimeField(_("Step2 start time"), null=True, blank=True, editable=False)
+    step3_time = models.DateTimeField(_("Step3 start time"), null=True, blank=True, editable=False)
+    done_time = models.DateTimeField(_("Done Time"), null=True, blank=True, editable=False)
+    success = models.BooleanField(_("Success Status"), null=True, editable=False)
     auto_reset_time = models.DateTimeField(
+        _("Auto Reset Time"),
         null=True,
         blank=True,
-        verbose_name=_("Auto Reset Time"),
         help_text=_("After which time the task should be reset."),
         editable=False,
     )
@@ -81,8 +66,8 @@ class Row(models.Model):
 
     def get_channel_name(self) -> str:
         """Return the row's channel: what ``channel_field`` holds, or "default"."""
-        field = getattr(self, "channel_field", None)
-        channel = getattr(self, field, None) if field else None
+        name = getattr(self, "channel_field", None)
+        channel = getattr(self, name, None) if name else None
         return "default" if channel in (None, "") else str(channel)
 
     get_channel_name.short_description = _("Channel")  # type: ignore[attr-defined]
@@ -93,23 +78,16 @@ class Row(models.Model):
 
     current_step_display.short_description = _("Current Step")  # type: ignore[attr-defined]
 
-    # -- timeouts ----------------------------------------------------------------------
+    # -- timeouts: a number in the channel's Redis key overrides the class attribute -----
 
     def get_task_wait_timeout(self) -> int:
-        """Return after how many seconds a READY row is published again.
-
-        A number in the channel's Redis key overrides the class attribute.
-        """
-        key = conf.task_wait_timeout_key_template
-        return self._at_run_time(key) or self.task_wait_timeout
+        """Return after how many seconds a READY row is published again."""
+        template = conf.task_wait_timeout_key_template
+        return self._at_run_time(template) or self.task_wait_timeout
 
     def get_do_task_timeout(self) -> int:
-        """Return how many seconds the lease of a run lasts.
-
-        A number in the channel's Redis key overrides the class attribute.
-        """
-        key = conf.do_task_timeout_key_template
-        return self._at_run_time(key) or self.do_task_timeout
+        """Return how many seconds the lease of a run lasts."""
+        return self._at_run_time(conf.do_task_timeout_key_template) or self.do_task_timeout
 
     @classmethod
     def get_redis_conn(cls) -> Any:
@@ -132,22 +110,17 @@ class Row(models.Model):
         return row
 
     def refresh_from_db(
-        self,
-        using: str | None = None,
-        fields: Iterable[str] | None = None,
-        from_queryset: "models.QuerySet[Any] | None" = None,
+        self, using: str | None = None, fields: Any = None, from_queryset: Any = None
     ) -> None:
         """Load the row, or some of its fields, anew, and note what was loaded."""
-        fields = None if fields is None else list(fields)
+        columns: Any = self._meta.concrete_fields
+        if fields is not None:
+            fields = list(fields)
+            columns = [one for one in columns if {one.name, one.attname} & set(fields)]
         super().refresh_from_db(using, fields, from_queryset)
-        loaded = [
-            field
-            for field in self._meta.concrete_fields
-            if fields is None or {field.name, field.attname} & set(fields)
-        ]
         if (own := fence.of(self)) is not None:
-            own.note_loaded(self, loaded)
-        seen.note_refreshed(self, {field.attname for field in loaded}, fields is None)
+            own.note_loaded(self, columns)
+        seen.note_refreshed(self, {one.attname for one in columns}, fields is None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle has of the row: not the fence of a run."""
@@ -159,13 +132,13 @@ class Row(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the row, and publish it after the commit if it is new.
 
-        Never fails and never waits long because of a broker. A column of the row's state
-        is written where the caller has changed it since the row was loaded, and not
-        otherwise: a worker may have. Inside a run, writes what the handler changed and
-        nothing of the row's state; raises DjangoSimpleTask2Error 2910014 if the run has
-        lost its claim.
+        Never fails and never waits long because of a broker. A column of the row's state is written
+        only where the caller has changed it since the row was loaded: a worker may have, too.
+        Inside a run, writes what the handler changed and nothing of the row's state; raises
+        DjangoSimpleTask2Error 2910014 if the run has lost its claim.
         """
-        self._refuse_to_come_back()
+        if (own := fence.of(self)) is not None and own.is_deleted:
+            raise exceptions.claim_lost(task_info.text(type(self), own.pk))
         with deadline.shared():
             before, self._saving = self._saving, _Saving()  # a receiver may save it, too
             if type(self)._do_update is not Row._do_update:
@@ -201,44 +174,35 @@ class Row(models.Model):
         saving, table = self._saving, manager.model
         if saving is not None and not raw:
             if _has_state(table):
-                self._begin()
+                seen.begin_anew(self)
+                self._be_looked_after()
                 saving.is_inserted = True
             saving.is_created = table is self._meta.concrete_model
-        return super()._do_insert(  # type: ignore[misc]
-            manager, using, fields, returning_fields, raw
-        )
+        insert: Any = super()._do_insert  # type: ignore[misc]
+        return insert(manager, using, fields, returning_fields, raw)
 
-    def _begin(self) -> None:
-        """Give a row that is about to be inserted the time to look after it."""
-        seen.begin_anew(self)
-        unwatched = self.status == self.DOING and self.auto_reset_time is None
-        if self.status == self.READY or unwatched:
-            wait = self.get_task_wait_timeout()
-            self.auto_reset_time = clock.after(timezone.now(), wait)
+    def _be_looked_after(self) -> None:
+        """Set when auto-reset looks after a row that is about to be inserted."""
+        is_unwatched = self.status == self.DOING and self.auto_reset_time is None
+        if self.status == self.READY or is_unwatched:
+            self.auto_reset_time = clock.after(timezone.now(), self.get_task_wait_timeout())
 
     @wraps(models.Model._do_update)
     def _do_update(  # type: ignore[override]
-        self,
-        base_qs: models.QuerySet[Self],
-        using: str,
-        pk_val: Any,
-        values: list[Any],
-        *args: Any,
-        **kwargs: Any,
+        self, base_qs: Any, using: str, pk_val: Any, values: list[Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Update one table of the row; inside a run, behind its fence.
 
-        The signature is Django's, as mixins that guard a save have it: they give their
-        ``base_qs`` to this one, or get this one's. Later versions than 5.2 add to it.
+        The signature is Django's, as mixins that guard a save have it: they give their ``base_qs``
+        to this one, or get this one's. Later versions than 5.2 add to it.
         """
         base_qs, values = self._narrow(base_qs, using, values)
-        own = fence.of(self)
-        if own is not None and own.is_around(self, using):
+        if (own := fence.around(self, using)) is not None:
             values = own.keep(values)
-            if _has_state(base_qs.model):
+            if _has_state(base_qs.model) and not values:
                 # Never an UPDATE without columns: Django would not ask the database,
                 # and a child table's columns would be written unfenced.
-                values = values or [(_token(base_qs.model), None, own.token)]
+                values = [(base_qs.model._meta.get_field("start_time"), None, own.token)]
         updated = super()._do_update(base_qs, using, pk_val, values, *args, **kwargs)
         if updated and self._saving is not None:
             self._saving.using = using
@@ -247,30 +211,18 @@ class Row(models.Model):
         return updated
 
     def _do_update_outermost(
-        self,
-        base_qs: models.QuerySet[Self],
-        using: str,
-        pk_val: Any,
-        values: list[Any],
-        *args: Any,
-        **kwargs: Any,
+        self, base_qs: Any, using: str, pk_val: Any, values: list[Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """Guard the update of a mixin that does not call this class's.
-
-        django-concurrency replaces a model's ``_do_update`` by one of its own.
-        """
+        """Guard an ``_do_update`` that never calls this class's, as django-concurrency's."""
         base_qs, values = self._narrow(base_qs, using, values)
         update: Any = type(self)._do_update
         updated = update(self, base_qs, using, pk_val, values, *args, **kwargs)
         self._require_claim(updated and values, using)  # of no columns it asks nobody
         return updated
 
-    def _narrow(
-        self, base_qs: models.QuerySet[Self], using: str, values: list[Any]
-    ) -> tuple[models.QuerySet[Self], list[Any]]:
+    def _narrow(self, base_qs: Any, using: str, values: list[Any]) -> tuple[Any, list[Any]]:
         """Return the rows that a save may write to, and which values of the state's."""
-        own = fence.of(self)
-        if own is not None and own.is_around(self, using):
+        if (own := fence.around(self, using)) is not None:
             values = [one for one in values if own.may_write(one[0])]
             return own.narrow(base_qs) if _has_state(base_qs.model) else base_qs, values
         if self._saving is not None:  # and not Django's loading of a fixture
@@ -280,19 +232,10 @@ class Row(models.Model):
     def _require_claim(self, updated: Any, using: str) -> None:
         """Raise 2910014 where a save of a run has missed: Django would insert the row.
 
-        Where the run has its claim, a guard of the model's own has refused; that guard has
-        to say so.
+        Where the run has its claim, a guard of the model's own has refused, which has to say so.
         """
-        own = fence.of(self)
-        if updated or own is None or not own.is_around(self, using):
-            return
-        if not fence.is_held(self):
-            raise exceptions.claim_lost(task_info.text(type(self), own.pk))
-
-    def _refuse_to_come_back(self) -> None:
-        """Refuse the INSERT of a row that its own handler has deleted."""
-        own = fence.of(self)
-        if own is not None and own.is_deleted:
+        own = fence.around(self, using)
+        if not updated and own is not None and not fence.is_held(self):
             raise exceptions.claim_lost(task_info.text(type(self), own.pk))
 
     def _note_saved(self, saved: "_Saving") -> None:
@@ -300,10 +243,7 @@ class Row(models.Model):
         using = self._state.db
         if saved.is_inserted:
             seen.note(self, using)
-        if not saved.written:
-            return
-        own = fence.of(self)
-        if own is not None and own.is_around(self, saved.using or ""):
+        if saved.written and (own := fence.around(self, saved.using or "")) is not None:
             own.note_loaded(self, saved.written)
         if changed := STATE_FIELDS & {column.attname for column in saved.written}:
             after_commit(using or "default", partial(seen.note_columns, self, changed))
@@ -321,16 +261,9 @@ class _Saving:
 
 def task_models() -> list[Any]:
     """Return the models that have rows, subclasses of Row that are no proxies."""
-    return [
-        model for model in apps.get_models() if issubclass(model, Row) and not model._meta.proxy
-    ]
+    return [one for one in apps.get_models() if issubclass(one, Row) and not one._meta.proxy]
 
 
 @cache
 def _has_state(model: type[models.Model]) -> bool:
     return any(f.attname == "status" for f in model._meta.local_concrete_fields)
-
-
-@cache
-def _token(model: type[models.Model]) -> Any:
-    return model._meta.get_field("start_time")

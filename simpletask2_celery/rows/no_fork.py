@@ -32,7 +32,12 @@ class NoFork:
     def __exit__(self, *args: object) -> None:
         global _inside
         try:
-            _close_connections()
+            for connection in connections.all(initialized_only=True):
+                connection.close()
+                # A pool (of psycopg) is the process's. Where the worker's pool is threads,
+                # they use it; where it is processes, these must not inherit its sockets.
+                if _forks and getattr(connection, "pool", None):
+                    connection.close_pool()  # type: ignore[attr-defined]
         finally:
             with _changed:
                 _inside -= 1
@@ -45,22 +50,9 @@ def note_pool(sender: Any, **kwargs: object) -> None:
     _forks = "prefork" in type(sender.pool).__module__
 
 
-def _close_connections() -> None:
-    for connection in connections.all(initialized_only=True):
-        connection.close()
-        # A pool (of psycopg) is the process's. Where the worker's pool is threads, they
-        # use it; where it is processes, these must not inherit its sockets.
-        if _forks and getattr(connection, "pool", None):
-            connection.close_pool()  # type: ignore[attr-defined]
-
-
 def _before() -> None:
     _changed.acquire()
     _changed.wait_for(lambda: not _inside, timeout=WAIT)
-
-
-def _after() -> None:
-    _changed.release()
 
 
 def _in_child() -> None:
@@ -68,4 +60,7 @@ def _in_child() -> None:
     _changed, _inside, _forks = threading.Condition(), 0, False
 
 
-os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_in_child)
+# By its name, because a child has a lock of its own when it forks in turn.
+os.register_at_fork(
+    before=_before, after_in_parent=lambda: _changed.release(), after_in_child=_in_child
+)

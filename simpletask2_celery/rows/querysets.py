@@ -18,24 +18,17 @@ logger = logging.getLogger(__name__)
 PAGE = 1000  # rows of one UPDATE of a reset; no lock is held longer than that
 #: Fields whose values are short. Others are loaded when they are used.
 _SMALL = (
-    models.BooleanField,
-    models.DateField,
-    models.DecimalField,
-    models.DurationField,
-    models.FloatField,
-    models.ForeignKey,
-    models.GenericIPAddressField,
-    models.IntegerField,
-    models.TimeField,
-    models.UUIDField,
+    *(models.BooleanField, models.DateField, models.DecimalField, models.DurationField),
+    *(models.FloatField, models.ForeignKey, models.GenericIPAddressField, models.IntegerField),
+    *(models.TimeField, models.UUIDField),
 )
 
 
 def owned(model: type[models.Model], using: str) -> models.QuerySet[Any]:
-    """Return all rows of the table that has the state columns.
+    """Return all rows of the table that has the state columns: with inheritance, a parent's.
 
-    With multi-table inheritance that is a parent's. Django updates a parent's columns in two
-    queries, first the keys and then the rows: too late for a WHERE.
+    Django updates a parent's columns in two queries, first the keys and then the rows: too late for
+    a WHERE.
     """
     owner = model._meta.get_field("status").model
     return owner._base_manager.using(using)
@@ -45,10 +38,9 @@ def own_rows(model: type[models.Model], using: str) -> models.QuerySet[Any]:
     """Return the model's rows, without those of its child models, which have own handlers."""
     rows = model._base_manager.using(using).all()
     for child in apps.get_models():
-        if issubclass(child, model) and model in child._meta.parents:
-            if not child._meta.proxy:
-                child_rows = child._base_manager.using(using).filter(pk=OuterRef("pk"))
-                rows = rows.filter(~Exists(child_rows))
+        if issubclass(child, model) and model in child._meta.parents and not child._meta.proxy:
+            children = child._base_manager.using(using).filter(pk=OuterRef("pk"))
+            rows = rows.filter(~Exists(children))
     return rows
 
 
@@ -60,29 +52,29 @@ def load(model: type[models.Model], using: str, pk: Any) -> Any:
 def channel_column(model: type[models.Model]) -> "models.Field[Any, Any] | None":
     """Return the column that holds the channel, if it is a column, and no relation."""
     name = getattr(model, "channel_field", None)
-    columns = (f for f in model._meta.concrete_fields if not f.is_relation)
-    return next((column for column in columns if column.name == name), None)
+    columns = (one for one in model._meta.concrete_fields if not one.is_relation)
+    return next((one for one in columns if one.name == name), None)
 
 
-# -- pages ---------------------------------------------------------------------------------
+def target_field(field: Any) -> Any:
+    """Return the field whose values a field holds: of a foreign key, the key it leads to."""
+    while isinstance(field, models.ForeignKey):
+        field = field.target_field
+    return field
 
 
 def light(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """Return the same rows without their payload, which is loaded when it is used.
 
-    A thousand rows take as much memory whatever they carry, and a value that cannot be loaded
-    keeps no other row from being found.
+    A thousand rows take as much memory whatever they carry, and a value that cannot be loaded keeps
+    no other row from being found.
     """
     model: Any = rows.model
-    heavy = _heavy_fields(model)
-    return rows.defer(*heavy) if heavy else rows
+    return rows.defer(*_heavy_fields(model))
 
 
 def pages(rows: models.QuerySet[Any], size: int | None = None) -> Iterator[list[Any]]:
-    """Yield rows a page at a time by key; rows that leave the filter do no harm.
-
-    A row that cannot be loaded is logged, and left out.
-    """
+    """Yield rows a page at a time by key; one that cannot be loaded is logged, and left out."""
     size = size or page_size(rows.model)
     rows = light(rows.order_by("pk"))
     rest = rows
@@ -93,10 +85,7 @@ def pages(rows: models.QuerySet[Any], size: int | None = None) -> Iterator[list[
 
 
 def page_size(model: type[models.Model]) -> int:
-    """Return how many rows of the model one statement may name by their keys.
-
-    SQLite takes no long condition of composite keys.
-    """
+    """Return how many rows one statement may name: SQLite takes few composite keys."""
     return PAGE if len(model._meta.pk_fields) == 1 else PAGE // 4
 
 
@@ -110,35 +99,32 @@ def _load_page(rows: models.QuerySet[Any], size: int) -> tuple[list[Any], Any] |
     """Return a page of rows and the key of its last; None where there are none."""
     try:
         page = list(rows[:size])
+        return (page, page[-1].pk) if page else None
     except Error:
         raise
-    except Exception:  # of one row
+    except Exception:  # of one row: each is loaded by itself
         keys = list(rows.values_list("pk", flat=True)[:size])
-        page = [row for key in keys if (row := _load_or_log(rows, key)) is not None]
-        return page, keys[-1]
-    return (page, page[-1].pk) if page else None
-
-
-def _load_or_log(rows: models.QuerySet[Any], key: Any) -> Any:
-    try:
-        return rows.filter(pk=key).first()
-    except Error:
-        raise
-    except Exception as error:
-        log_left_out(rows.model, key, error)
-        return None
+    page = []
+    for key in keys:
+        try:
+            page += rows.filter(pk=key)
+        except Error:
+            raise
+        except Exception as error:
+            log_left_out(rows.model, key, error)
+    return page, keys[-1]
 
 
 @cache
 def _heavy_fields(model: Any) -> list[str]:
-    return [
-        column.name
-        for column in model._meta.concrete_fields
-        if not (column.primary_key or column.attname in STATE_FIELDS or _is_small(column))
-    ]
+    columns = model._meta.concrete_fields
+    return [one.name for one in columns if not (one.primary_key or _is_small(one))]
 
 
 def _is_small(column: Any) -> bool:
+    """Tell whether a value of the column is short, and always can be loaded."""
+    if column.attname in STATE_FIELDS:
+        return True
     if hasattr(column, "from_db_value"):  # which may fail
         return False
     if isinstance(column, models.CharField):

@@ -1,4 +1,4 @@
-"""Questions to the project's Redis that are given up early, by its own connection."""
+"""Questions to the project's Redis that are given up early, by connections of our own."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,8 +12,8 @@ _clients: dict[Any, Any] = {}
 def ask(connection: Any, question: Callable[[Any], T], seconds: float) -> T:
     """Return what ``question(client)`` returns, by a client to the connection's server.
 
-    Raises what it has raised, and TimeoutError after so many seconds: in a thread, for
-    resolvers and Sentinels know no timeout.
+    Raises what it raises, and TimeoutError after ``seconds``, which resolvers and Sentinels do not
+    count.
     """
     client = bounded(connection)
     return at_once.answer("Redis", lambda: question(client), seconds)
@@ -28,19 +28,12 @@ def bounded(connection: Any) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    pool = connection.connection_pool
+    pool, seconds = connection.connection_pool, deadline.operation()
     if type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
         return connection
-    seconds = deadline.operation()
-    key = pool, seconds
-    if key not in _clients:
-        limits = {
-            "socket_timeout": seconds,
-            "socket_connect_timeout": seconds,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        kwargs = {**pool.connection_kwargs, **limits}
-        _clients[key] = redis.Redis(
-            connection_pool=redis.ConnectionPool(pool.connection_class, **kwargs)
-        )
-    return _clients[key]
+    if (pool, seconds) not in _clients:
+        limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        options = {**pool.connection_kwargs, **limits, "retry": Retry(NoBackoff(), 0)}
+        limited = redis.ConnectionPool(pool.connection_class, **options)
+        _clients[pool, seconds] = redis.Redis(connection_pool=limited)
+    return _clients[pool, seconds]

@@ -1,6 +1,7 @@
 """Reset rows a page at a time: one UPDATE a page, which asks again what must still be true."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import Error, models
@@ -9,7 +10,7 @@ from django.db.models import Q
 from .. import signals
 from . import announcing, clock, querysets, retrying, states, store
 from .model import Row
-from .querysets import log_left_out, owned
+from .querysets import owned
 
 R = TypeVar("R", bound=Row)
 
@@ -23,19 +24,22 @@ def reset_pages(
 ) -> Iterator[tuple[int, list[R]]]:
     """Reset rows a page at a time; yield (number reset, rows to publish) of each.
 
-    ``choose`` is given a page and returns the rows of it to reset. Without ``wait``, rows
-    that a transaction has locked are left alone. ``still`` is what must be true of a row, and
-    the UPDATE of a page asks it again: a row that finished meanwhile is left alone. It may be
-    among those to publish, which does nothing to it.
+    ``choose`` returns the rows of a page to reset. Without ``wait``, rows that a transaction has
+    locked are left alone. ``still`` is what must be true of a row, and the UPDATE of a page asks it
+    again: a row that finished meanwhile is left alone. It may be among those to publish, which does
+    nothing to it.
     """
     model, using = rows.model, rows.db
     for page in querysets.pages(rows.filter(still)):
         now = clock.now(using)
         for seconds, group in _by_wait(page, choose).items():
             keys = store.with_key(model, using, [row.pk for row in group])
-            mine = owned(model, using).filter(still, keys)
             values = states.reset(now, clock.after(now, seconds))
-            changed = _reset_page(mine, values, wait, keys)
+            again = {"status": states.READY, "auto_reset_time": values["auto_reset_time"]}
+            landed = owned(model, using).filter(keys, **again).count
+            mine = owned(model, using).filter(still, keys)
+            attempt = partial(store.update, mine, values, wait)
+            changed = retrying.persist(using, attempt, landed)
             if announcing.is_wanted(signals.task_reset, model):
                 announcing.reset(changed_rows(group, changed, values), reason)
             yield changed, group
@@ -53,7 +57,6 @@ def changed_rows(page: list[R], changed: int, values: dict[str, Any]) -> list[R]
     """Return those rows of a page that an UPDATE has changed: all, if that is their number.
 
     Otherwise something came between, and the database says which rows hold the values.
-    Times may be rounded to whole seconds there, as in columns that an old MySQL schema made.
     """
     if changed == len(page) or not changed:
         return page[:changed]
@@ -62,19 +65,15 @@ def changed_rows(page: list[R], changed: int, values: dict[str, Any]) -> list[R]
     mine = {
         state.pop("pk")
         for state in rows.values("pk", *values)
-        if all(_is_written(state[name], value) for name, value in values.items())
+        if all(store.is_written(state[name], value) for name, value in values.items())
     }
     return [row for row in page if row.pk in mine]
 
 
-def _is_written(stored: Any, value: Any) -> bool:
-    return store.is_token(stored, value) if hasattr(value, "microsecond") else stored == value
-
-
 def _by_wait(page: list[R], choose: Callable[[list[R]], list[R]]) -> dict[int, list[R]]:
-    """Return the rows to reset by the seconds that they wait then.
+    """Return the rows to reset, by the seconds that they wait then.
 
-    A method of a row's own may raise. Then each row of the page is asked by itself.
+    Where a method of a row's own raises, each row of the page is asked by itself.
     """
     by_wait: dict[int, list[R]] = {}
     try:
@@ -84,21 +83,10 @@ def _by_wait(page: list[R], choose: Callable[[list[R]], list[R]]) -> dict[int, l
         raise
     except Exception as error:
         if len(page) == 1:
-            log_left_out(type(page[0]), page[0].pk, error)
+            querysets.log_left_out(type(page[0]), page[0].pk, error)
             return {}
         by_wait = {}
         for row in page:
             for seconds, rows in _by_wait([row], choose).items():
                 by_wait.setdefault(seconds, []).extend(rows)
     return by_wait
-
-
-def _reset_page(rows: models.QuerySet[Any], values: dict[str, Any], wait: bool, keys: Q) -> int:
-    """Reset rows, whose keys are ``keys``; return their number."""
-
-    def landed() -> int:
-        again = values["auto_reset_time"]
-        ready = owned(rows.model, rows.db).filter(keys, status=states.READY, auto_reset_time=again)
-        return ready.count()
-
-    return retrying.persist(rows.db, lambda: store.update(rows, values, wait), landed)

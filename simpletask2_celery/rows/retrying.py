@@ -1,12 +1,9 @@
 """Statements that outlive the session they began in: one place for every write of a run.
 
-A session is cut in mid-handler, a failover leads to a read-only server, a lock or a
-serialization failure ends a statement: the statement is right, and is tried again, on a
-new session where the old one is dead. A write whose answer was lost may have happened:
-``landed`` asks the row, whose claim token and times are this run's alone.
-
-In a transaction of somebody else's nothing is tried again: its earlier statements would
-be missing.
+A session is cut in mid-handler, a failover leads to a read-only server, a lock or a serialization
+failure ends a statement. The statement is right, and is tried again, on a new session where the old
+one is dead. In a transaction of somebody else's nothing is tried again: its earlier statements
+would be missing.
 """
 
 import logging
@@ -35,23 +32,28 @@ class Fault(Enum):
     LOST = "the session is dead or of no use, what was sent may have been written"
 
 
-#: SQLSTATE of PostgreSQL ("Appendix A. PostgreSQL Error Codes"): serialization_failure,
-#: deadlock_detected, lock_not_available, query_canceled (a statement_timeout).
-_TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57014"})
-#: connection exceptions are all of class 08; read_only_sql_transaction (a failover),
+#: By vendor, the codes of errors after which a statement has written nothing.
+#: PostgreSQL ("Appendix A. PostgreSQL Error Codes"): serialization_failure, deadlock_detected,
+#: lock_not_available, query_canceled (a statement_timeout). MySQL and MariaDB ("Server Error
+#: Message Reference"): lock wait timeout, deadlock, lock by NOWAIT, record changed since last
+#: read. SQLite (sqlite.org/rescode.html): SQLITE_BUSY, SQLITE_LOCKED.
+_TRANSIENT: dict[str, set[Any]] = {
+    "postgresql": {"40001", "40P01", "55P03", "57014"},
+    "mysql": {1205, 1213, 3572, 1020},
+    "sqlite": {5, 6},
+}
+#: By vendor, the codes of errors after which the session is dead or of no use.
+#: PostgreSQL: connection exceptions (class 08), read_only_sql_transaction (a failover),
 #: idle_in_transaction_session_timeout, transaction_timeout, too_many_connections,
-#: admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout.
-_LOST_STATES = frozenset({"25006", "25P03", "25P04", "53300", "57P01", "57P02", "57P03", "57P05"})
-#: Error numbers of MySQL and MariaDB ("Server Error Message Reference"): lock wait timeout,
-#: deadlock, lock by NOWAIT, record changed since last read.
-_TRANSIENT_NUMBERS = frozenset({1205, 1213, 3572, 1020})
+#: admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout. MySQL:
 #: InterfaceError of a closed session, too many connections, server shutdown, --read-only
 #: (1290, 1836), read-only transaction, killed (1927), no connection (2002, 2003), server
 #: gone, session lost (2013, 2055), wait_timeout of MySQL 8.
-_LOST_NUMBERS = frozenset(
-    {0, 1040, 1053, 1290, 1792, 1836, 1927, 2002, 2003, 2006, 2013, 2055, 4031}
-)
-_SQLITE_TRANSIENT = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED; sqlite.org/rescode.html
+_LOST: dict[str, set[Any]] = {
+    "postgresql": {"08", "25006", "25P03", "25P04", "53300", "57P01", "57P02", "57P03", "57P05"},
+    "mysql": {0, 1040, 1053, 1290, 1792, 1836, 1927, 2002, 2003, 2006, 2013, 2055, 4031},
+    "sqlite": set(),
+}
 
 
 def persist(
@@ -62,10 +64,9 @@ def persist(
 ) -> T:
     """Return what ``attempt`` returns; call it again while the database is at fault.
 
-    ``attempt`` runs one statement, or several of which a second call undoes none, on the
-    database ``using``. ``landed`` (default: nobody asks) returns something true where an
-    attempt whose answer was lost has written after all. ``patience`` in seconds.
-    Raises what the last attempt has raised.
+    ``attempt`` runs one statement, or several of which a second call undoes none. An attempt whose
+    answer was lost may have written: ``landed`` returns something true then. Raises what the last
+    attempt has raised, after ``patience`` seconds.
     """
     if connections[using].in_atomic_block:
         return attempt()
@@ -95,23 +96,24 @@ def fault_of(using: str, error: BaseException) -> Fault:
     """Tell what an error, of Django's or of the driver's, says about its statement."""
     if not isinstance(error, (DatabaseError, InterfaceError)):
         return Fault.REAL
-    cause = error.__cause__ or error
     vendor = connections[using].vendor
-    if vendor == "postgresql":
-        return _fault_of_state(error, _state(cause))
-    if vendor == "mysql":
-        number = cause.args[0] if cause.args else None
-        return _fault_of(number, _TRANSIENT_NUMBERS, _LOST_NUMBERS)
-    if vendor == "sqlite":
-        return _fault_of(_sqlite_code(cause), _SQLITE_TRANSIENT, frozenset())
-    is_dead = isinstance(error, (InterfaceError, OperationalError)) and not answers(using)
-    return Fault.LOST if is_dead else Fault.REAL
+    code = _code(vendor, error.__cause__ or error)
+    is_of_driver = isinstance(error, (InterfaceError, OperationalError))
+    if code in _TRANSIENT.get(vendor, ()):
+        return Fault.TRANSIENT
+    if vendor not in _LOST:
+        is_lost = is_of_driver and not answers(using)
+    elif vendor == "postgresql" and code is None:  # no connection, or no place in a pool
+        is_lost = is_of_driver
+    else:
+        is_lost = code in _LOST[vendor]
+    return Fault.LOST if is_lost else Fault.REAL
 
 
 def is_of_a_lock(error: BaseException) -> bool:
     """Tell whether a statement has waited for somebody's lock for as long as it may."""
     cause = error.__cause__ or error
-    return _state(cause) == "55P03" or (bool(cause.args) and cause.args[0] == 1205)
+    return bool(_code("postgresql", cause) == "55P03" or _code("mysql", cause) == 1205)
 
 
 def drop(using: str) -> None:
@@ -139,30 +141,14 @@ def answers(using: str) -> bool:
     return True
 
 
-def _state(cause: BaseException) -> str | None:
-    """Return the SQLSTATE: psycopg's name for it, or psycopg2's."""
-    state: str | None = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return state
-
-
-def _fault_of_state(error: BaseException, state: str | None) -> Fault:
-    if state is None:  # the driver's own: no connection, a closed one, no place in a pool
-        is_driver = isinstance(error, (InterfaceError, OperationalError))
-        return Fault.LOST if is_driver else Fault.REAL
-    if state.startswith("08"):
-        return Fault.LOST
-    return _fault_of(state, _TRANSIENT_STATES, _LOST_STATES)
-
-
-def _fault_of(code: Any, transient: frozenset[Any], lost: frozenset[Any]) -> Fault:
-    if code in transient:
-        return Fault.TRANSIENT
-    return Fault.LOST if code in lost else Fault.REAL
-
-
-def _sqlite_code(cause: BaseException) -> int | None:
-    code = getattr(cause, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF  # the primary of an extended code
+def _code(vendor: str, cause: Any) -> Any:
+    """Return the code of a driver's error that the tables above have; None without one."""
+    if vendor == "postgresql":  # the SQLSTATE: psycopg's name for it, or psycopg2's
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        return "08" if state and state.startswith("08") else state
+    if vendor == "sqlite":  # the primary code of an extended one
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    return cause.args[0] if vendor == "mysql" and cause.args else None
 
 
 def _in_short(error: BaseException) -> str:

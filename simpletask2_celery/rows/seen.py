@@ -1,12 +1,11 @@
 """What an instance has seen of its row's state in the database.
 
-A save outside of runs writes no state column that the caller has not changed since the
-instance was loaded: transitions write these, and what was loaded may be long over. This
-module alone touches ``row._seen``.
+A save outside of runs writes no state column that the caller has not changed since the instance was
+loaded: transitions write these, and what was loaded may be long over. This module alone touches
+``row._seen``.
 """
 
 from collections.abc import Iterable
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from django.db import models
@@ -15,32 +14,21 @@ from . import databases
 from .states import STATE_FIELDS
 from .values import is_same
 
-_ORDER = tuple(sorted(STATE_FIELDS))
-_take = itemgetter(*_ORDER)
-_UNKNOWN = object()  # equal to nothing
+_UNKNOWN = object()  # the value of a deferred column; equal to nothing
 
 
 class Seen(NamedTuple):
-    """The state columns of the row ``pk`` in the database ``using``, in ``_ORDER``."""
+    """The state columns of the row ``pk`` in the database ``using``."""
 
     using: str | None
     pk: Any
-    values: tuple[Any, ...]
-
-
-def _of(row: models.Model) -> Seen | None:
-    seen: Seen | None = vars(row).get("_seen")
-    return seen
+    values: dict[str, Any]
 
 
 def note(row: models.Model, using: str | None) -> None:
     """Note the state of a row that was just loaded or inserted."""
     held = vars(row)
-    try:
-        values = _take(held)
-    except KeyError:  # a deferred column
-        values = tuple(held.get(name, _UNKNOWN) for name in _ORDER)
-    held["_seen"] = Seen(using, row.pk, values)
+    held["_seen"] = Seen(using, row.pk, {name: held.get(name, _UNKNOWN) for name in STATE_FIELDS})
 
 
 def note_columns(row: models.Model, names: Iterable[str]) -> None:
@@ -70,38 +58,37 @@ def hold(row: models.Model, values: dict[str, Any]) -> None:
 def is_stale(row: models.Model, using: str, column: Any, value: Any) -> bool:
     """Tell whether a save outside of runs has nothing to say about a column.
 
-    It is a state column, and the caller has not changed it since the row was loaded; or since
-    the instance was made, which then is as the model's defaults are.
+    It is a state column, and the caller has not changed it since the row was loaded, perhaps from a
+    replica; or since the instance was made, which has the model's defaults.
     """
-    name = column.attname
-    if name not in STATE_FIELDS:
+    if column.attname not in STATE_FIELDS:
         return False
     seen = _of(row)
     if seen is None:
         return is_same(value, column.get_default())
-    return (
-        seen.pk == row.pk
-        and (using == seen.using or using == databases.of(row))  # no replica
-        and is_same(value, seen.values[_ORDER.index(name)])
-    )
+    is_of_row = seen.pk == row.pk and (using == seen.using or using == databases.of(row))
+    return is_of_row and is_same(value, seen.values[column.attname])
 
 
 def begin_anew(row: models.Model) -> None:
-    """Give a copy that is about to be inserted the defaults for the state of the original.
+    """Give a copy that is about to be inserted the defaults where it has the original's state.
 
-    It has another key than the row that it was loaded as: the state is that row's.
+    It has another key than the row that it was loaded as.
     """
     seen = _of(row)
     if seen is None or seen.pk == row.pk:
         return
     for column in row._meta.concrete_fields:
         name = column.attname
-        if name in STATE_FIELDS and is_same(vars(row).get(name), seen.values[_ORDER.index(name)]):
+        if name in STATE_FIELDS and is_same(vars(row).get(name), seen.values[name]):
             setattr(row, name, column.get_default())
 
 
+def _of(row: models.Model) -> Seen | None:
+    return vars(row).get("_seen")
+
+
 def _change(row: models.Model, changes: dict[str, Any]) -> None:
-    seen = _of(row)
-    if seen is not None and changes:
-        values = {**dict(zip(_ORDER, seen.values, strict=True)), **changes}
-        vars(row)["_seen"] = seen._replace(values=tuple(values[name] for name in _ORDER))
+    """Note changes, for this instance alone: a copy of it has the same ``_seen``."""
+    if (seen := _of(row)) is not None:
+        vars(row)["_seen"] = seen._replace(values=seen.values | changes)

@@ -1,7 +1,7 @@
 """The database sessions of a worker: alive when a run begins, with nothing open after it.
 
-Celery closes sessions between two tasks, or with CELERY_DB_REUSE_MAX keeps them for many;
-what a handler has done to them, and what has happened to them meanwhile, nobody looks at.
+Celery closes sessions between two tasks, or keeps them for many (CELERY_DB_REUSE_MAX). What
+handlers do to a session, and what happens to it in the meantime, it does not look at.
 """
 
 import os
@@ -29,9 +29,8 @@ _opening = threading.Lock()
 def look() -> None:
     """Close this thread's sessions that are dead or too old, before they are used.
 
-    One that was used a moment ago is not asked: a claim is tried again where it fails.
-    With CELERY_DB_REUSE_MAX nobody else looks. Django's own CONN_MAX_AGE of 0 means
-    "until the end of the request": there Celery's setting decides.
+    One that was used a moment ago is not asked: a claim is tried again where it fails. Django's own
+    CONN_MAX_AGE of 0 is about requests: there Celery's setting decides.
     """
     now = time.monotonic()
     was_idle = now - getattr(_last, "look", now) > IDLE
@@ -46,9 +45,8 @@ def look() -> None:
 def give_back() -> None:
     """Give this thread's pooled sessions back, unless it is in a transaction.
 
-    Hundreds of threads that wait for slow requests share the few connections of a pool
-    of psycopg (Django's OPTIONS["pool"]); one that kept its own would keep others from
-    theirs.
+    Hundreds of threads that wait for slow requests share the few connections of a pool of psycopg
+    (Django's OPTIONS["pool"]).
     """
     for connection in connections.all(initialized_only=True):
         pooled = connection.settings_dict.get("OPTIONS", {}).get("pool")
@@ -60,8 +58,8 @@ def give_back() -> None:
 def leaving_nothing_open() -> Iterator[None]:
     """Roll back what is left open inside; raise TransactionManagementError if it is.
 
-    An error that is raised inside goes first. A transaction that was open before, of a
-    test or of ATOMIC_REQUESTS, is somebody else's.
+    An error that is raised inside goes first. A transaction that was open before, of a test or of
+    ATOMIC_REQUESTS, is somebody else's.
     """
     before = {
         one.alias
@@ -71,21 +69,20 @@ def leaving_nothing_open() -> Iterator[None]:
     try:
         yield
     finally:
-        left = sorted(_open_ones() - before)
-        for alias in left:
-            _abandon(connections[alias])
+        used = connections.all(initialized_only=True)
+        left = [one for one in used if one.alias not in before and _is_open(one)]
+        for connection in left:
+            _abandon(connection)
     if left:
+        names = ", ".join(sorted(one.alias for one in left))
         raise TransactionManagementError(
-            f"A transaction was left open on {', '.join(left)}, or autocommit off: it was "
+            f"A transaction was left open on {names}, or autocommit off: it was "
             "rolled back. End each block of transaction.atomic(), and give autocommit back."
         )
 
 
 def close_those_of_ended_threads() -> None:
-    """Close the sessions of threads that have ended, such as those of a handler.
-
-    Their sockets would stay open until Python finds the cycles they are in.
-    """
+    """Close the sessions of ended threads, as of a handler's, which Python would find late."""
     with _opening:
         ended = [one for one, thread in _openers.items() if not thread.is_alive()]
         for connection in ended:
@@ -105,20 +102,15 @@ def _note_opener(connection: Any, **kwargs: object) -> None:
         _openers[connection] = threading.current_thread()
 
 
-def _open_ones() -> set[str]:
-    return {one.alias for one in connections.all(initialized_only=True) if _is_open(one)}
-
-
 def _is_open(connection: Any) -> bool:
     """Tell whether what is written now would wait for a commit."""
     if connection.connection is None:
         return False
     if connection.in_atomic_block:
         return True
-    is_automatic = connection.settings_dict["AUTOCOMMIT"]
-    if is_automatic and not connection.autocommit:
-        return True
-    return is_automatic and _is_in_transaction(connection.vendor, connection.connection)
+    return bool(connection.settings_dict["AUTOCOMMIT"]) and (
+        not connection.autocommit or _is_in_transaction(connection.vendor, connection.connection)
+    )
 
 
 def _is_in_transaction(vendor: str, inner: Any) -> bool:

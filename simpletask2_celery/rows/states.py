@@ -1,7 +1,7 @@
 """What each transition writes to a row's state: pure functions from times to columns.
 
-Sections 1 and 3 of docs/reference/compatibility.md. When a transition may be written is
-decided in ``transitions``.
+Sections 1 and 3 of the compatibility page. When a transition may be written is decided in
+``claiming``, ``transitions`` and ``resetting``.
 """
 
 import datetime
@@ -9,55 +9,27 @@ from typing import Any
 
 from django.db.models import Q
 
-from ..indexes import DONE
-
-__all__ = [
-    "DOING",
-    "DONE",
-    "READY",
-    "STATE_FIELDS",
-    "claim",
-    "end",
-    "reset",
-    "stale",
-    "step",
-]
+from ..indexes import DONE as DONE
 
 READY, DOING = 10, 20
 
 #: The columns that only transitions write.
 STATE_FIELDS = frozenset(
-    {
-        "status",
-        "start_time",
-        "current_step",
-        "step1_time",
-        "step2_time",
-        "step3_time",
-        "done_time",
-        "success",
-        "auto_reset_time",
-    }
+    {"status", "start_time", "current_step", "step1_time", "step2_time", "step3_time"}
+    | {"done_time", "success", "auto_reset_time"}
 )
 
 
 def claim(now: datetime.datetime, lease: datetime.datetime) -> dict[str, Any]:
     """Return the columns of a row that is claimed ``now``, until ``lease``."""
-    return {
-        "status": DOING,
-        "start_time": now,
-        "current_step": 1,
-        "step1_time": now,
-        "auto_reset_time": lease,
-        "mod_time": now,
-    }
+    return {"status": DOING, "start_time": now, "auto_reset_time": lease, **step(1, now)}
 
 
 def step(number: int, now: datetime.datetime) -> dict[str, Any]:
     """Return the columns of a row whose step ``number`` starts ``now``."""
     values: dict[str, Any] = {"current_step": number, "mod_time": now}
-    if f"step{number}_time" in STATE_FIELDS:  # steps above 3 have no column
-        values[f"step{number}_time"] = now
+    if (column := f"step{number}_time") in STATE_FIELDS:  # steps above 3 have none
+        values[column] = now
     return values
 
 

@@ -9,6 +9,7 @@ from django.db import OperationalError, connections, models, transaction
 from .. import exceptions, fast
 from . import querysets, retrying, task_info, transactions
 from .fence import Fence
+from .model import Row
 
 
 def claim(model: Any, using: str, where: dict[str, Any], values: dict[str, Any]) -> Any:
@@ -29,13 +30,10 @@ def claim(model: Any, using: str, where: dict[str, Any], values: dict[str, Any])
         raise
 
 
-def save_in_run(row: Any, fence: Fence, base: type[models.Model]) -> None:
-    """Save what a run has changed of its row. Raises ClaimLost.
-
-    ``base`` is the class whose ``save()`` knows the fence.
-    """
+def save_in_run(row: Any, fence: Fence) -> None:
+    """Save what a run has changed of its row. Raises ClaimLost."""
     with transaction.mark_for_rollback_on_error(fence.using):
-        shortcut = fast.update_of(row, fence, base)
+        shortcut = fast.update_of(row, fence, Row)
         if shortcut is None:
             row.save()
             return
@@ -49,8 +47,8 @@ def update(rows: models.QuerySet[Any], values: dict[str, Any], wait: bool) -> in
     """Update the rows and return their number; without ``wait``, leave out locked ones.
 
     A live handler may hold the row's lock in a transaction. Waiting for it would delay other
-    renewals, and a reset would then steal its claim. Where the database cannot skip locked
-    rows, this waits.
+    renewals, and a reset would then steal its claim. Where the database cannot skip locked rows,
+    this waits.
     """
     features = connections[rows.db].features
     manager = rows.model._base_manager
@@ -71,33 +69,27 @@ def with_key(model: type[models.Model], using: str, keys: list[Any]) -> models.Q
 
 
 def persist(
-    model: type[models.Model],
-    using: str,
-    pk: Any,
-    values: dict[str, Any],
-    attempt: Callable[[], bool],
+    model: Any, using: str, pk: Any, values: dict[str, Any], attempt: Callable[[], int]
 ) -> bool:
-    """Attempt a write until it is answered; it may have landed without an answer."""
-    return retrying.persist(using, attempt, lambda: landed(model, using, pk, values))
+    """Attempt an UPDATE of one row until it is answered; tell whether the row has ``values``."""
+    return bool(retrying.persist(using, attempt, lambda: landed(model, using, pk, values)))
 
 
 def landed(model: type[models.Model], using: str, pk: Any, values: dict[str, Any]) -> bool:
     """Tell whether a row has the values of a write whose answer was lost.
 
-    Its times are of this process and of this microsecond. Columns that an old MySQL schema
-    made have whole seconds: there a write counts as lost, and the lease decides.
+    Its times are of this process and of this microsecond. Columns that an old MySQL schema made
+    have whole seconds: there a write counts as lost, and the lease decides.
     """
     return bool(querysets.owned(model, using).filter(pk=pk, **values).exists())
 
 
-def is_token(stored: datetime.datetime | None, written: datetime.datetime) -> bool:
-    """Tell whether ``stored`` is ``written``, perhaps rounded to whole seconds.
-
-    Columns that an old MySQL schema made have no fractions of a second.
-    """
-    if stored is None or stored == written:
-        return stored == written
-    return stored.microsecond == 0 and abs((stored - written).total_seconds()) <= 1
+def is_written(stored: Any, value: Any) -> bool:
+    """Tell whether a column holds a value; an old schema of MySQL has rounded its seconds."""
+    if stored is None or stored == value or not isinstance(value, datetime.datetime):
+        return bool(stored == value)
+    seconds: float = abs((stored - value).total_seconds())
+    return seconds <= 1 and not stored.microsecond
 
 
 def _update_at_once(row: models.QuerySet[Any], values: dict[str, Any]) -> int:
@@ -106,10 +98,7 @@ def _update_at_once(row: models.QuerySet[Any], values: dict[str, Any]) -> int:
     if not getattr(connection, "mysql_is_mariadb", False):
         return update(row, values, wait=False)
     try:
-        with (
-            transactions.savepoint(row.db),
-            connection.execute_wrapper(_without_waiting),
-        ):
+        with transactions.savepoint(row.db), connection.execute_wrapper(_without_waiting):
             return row.update(**values)
     except OperationalError as error:
         if not retrying.is_of_a_lock(error):

@@ -11,10 +11,10 @@ _REPR.maxstring = _REPR.maxother = 120
 
 
 def text(model: type[Model], pk: object) -> str:
-    """Return ``"app.model:pk"`` (section 2 of the compatibility page).
+    """Return ``"app.model:pk"`` (section 2 of the compatibility page); never raises.
 
-    The values of a composite key as a JSON array, as Django writes them. Never raises: a key
-    of the user's own class that has no text is named by that class.
+    The values of a composite key as a JSON array, as Django writes them. A key of the user's own
+    class that has no text is named by that class.
     """
     try:
         key = json.dumps(pk, default=str) if isinstance(pk, tuple) else str(pk)

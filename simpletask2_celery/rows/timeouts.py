@@ -1,8 +1,8 @@
 """Timeouts that an operator sets at run time, in Redis keys per channel.
 
-Section 6 of the compatibility page. A Redis that is down, silent or absent must never hold up
-a save: every question is bounded, its answer is used for some seconds, and after a failure
-nothing is asked for longer. The model's own timeout holds then.
+Section 6 of the compatibility page. A Redis that is down, silent or absent must never hold up a
+save: every question is bounded, its answer is used for some seconds, and after a failure nothing is
+asked for longer. The model's own timeout holds then.
 """
 
 import logging
@@ -25,10 +25,7 @@ _breaker = deadline.Breaker(GIVEN_UP)
 
 
 def look_up(key: str, connect: Callable[[], Any]) -> int | None:
-    """Return the seconds stored under ``key``, or None where there are none.
-
-    ``connect`` returns the project's Redis connection.
-    """
+    """Return the seconds in a key, or None; ``connect`` returns the Redis connection."""
     return _remembered(key, connect, int(time.monotonic() / REMEMBERED))
 
 
@@ -48,23 +45,18 @@ def _remembered(key: str, connect: Callable[[], Any], period: int) -> int | None
     except Exception as error:
         _breaker.open()
         if not isinstance(error, NotImplementedError):  # or it is no cache of django-redis
-            logger.info(
-                "No run-time timeouts from Redis for %d s, the models' own hold: %s",
-                GIVEN_UP,
-                type(error).__name__,
-            )
+            text = "No run-time timeouts from Redis for %d s, the models' own hold: %s"
+            logger.info(text, GIVEN_UP, type(error).__name__)
         return None
-    return _seconds(key, value)
+    return _seconds(key, value) if value else None
 
 
 def _seconds(key: str, value: Any) -> int | None:
-    if not value:
-        return None
     try:
         seconds = int(value)
     except (ValueError, TypeError):  # or digits by the thousand
         seconds = 0
-    if not 0 < seconds <= LONGEST:
-        logger.warning("Redis key %s must hold a number of seconds, 1 to %d.", key, LONGEST)
-        return None
-    return seconds
+    if 0 < seconds <= LONGEST:
+        return seconds
+    logger.warning("Redis key %s must hold a number of seconds, 1 to %d.", key, LONGEST)
+    return None

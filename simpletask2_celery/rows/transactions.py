@@ -1,21 +1,35 @@
 """Transactions that somebody else has begun around a write of ours."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import DatabaseError, connections, transaction
 
 
-def savepoint(using: str) -> AbstractContextManager[None]:
+@contextmanager
+def savepoint(using: str) -> Iterator[None]:
     """Roll the block back if it broke the surrounding transaction; re-raise its error.
 
-    A broken transaction, of a test, of eager mode or of ATOMIC_REQUESTS, would keep the row
-    from being written DONE. After other errors what was written stays, as it does without a
-    transaction. In a worker there is no transaction around, and nothing is done.
+    A broken transaction, of a test, of eager mode or of ATOMIC_REQUESTS, would keep the row from
+    being written DONE. After other errors what was written stays. In a worker there is no
+    transaction around, and nothing is done.
     """
-    connection = connections[using]
-    return _savepoint(connection) if connection.in_atomic_block else nullcontext()
+    connection: Any = connections[using]
+    if not connection.in_atomic_block:
+        yield
+        return
+    savepoint: Any = connection.savepoint()  # None where a database has none
+    try:
+        yield
+        connection.savepoint_commit(savepoint)
+    except BaseException:
+        try:
+            connection.savepoint_commit(savepoint)
+        except DatabaseError:
+            connection.set_rollback(False)
+            connection.savepoint_rollback(savepoint)
+        raise
 
 
 def after_commit(using: str, call: Callable[[], Any]) -> bool:
@@ -29,18 +43,3 @@ def after_commit(using: str, call: Callable[[], Any]) -> bool:
         return False
     transaction.on_commit(call, using=using)
     return True
-
-
-@contextmanager
-def _savepoint(connection: Any) -> Iterator[None]:
-    savepoint: Any = connection.savepoint()  # None where a database has none
-    try:
-        yield
-        connection.savepoint_commit(savepoint)
-    except BaseException:
-        try:
-            connection.savepoint_commit(savepoint)
-        except DatabaseError:
-            connection.set_rollback(False)
-            connection.savepoint_rollback(savepoint)
-        raise

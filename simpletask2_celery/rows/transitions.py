@@ -7,26 +7,17 @@ runs again.
 import datetime
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
-from celery.exceptions import SoftTimeLimitExceeded
 from django.db import Error, connections
 
 from .. import exceptions, signals
-from . import (
-    announcing,
-    clock,
-    databases,
-    fence,
-    interruptions,
-    retrying,
-    states,
-    store,
-    task_info,
-)
+from . import announcing, clock, databases, fence, retrying, states, store, task_info
 from . import querysets as tables
 from .announcing import Ended
 from .fence import Fence
+from .interruptions import is_about_the_run
 from .model import Row
 from .seen import hold
 from .states import DOING, DONE
@@ -47,15 +38,10 @@ def start_step(row: Row, step: int, ended: Ended | None = None) -> None:
     announcing.step_ended(row, ended)
 
 
-def end_step(row: Row, ended: Ended | None = None) -> None:
-    """Write what the handler changed: whoever drives the steps starts the next one."""
-    save_step(row)
-    announcing.step_ended(row, ended)
-
-
-def save_step(row: Row) -> None:
-    """Write what the handler changed, before the time that a proxy request takes."""
+def save_step(row: Row, ended: Ended | None = None) -> None:
+    """Write what the handler changed, before a proxy request or the call of the next step."""
     _write(row, {}, exceptions.STEP_NOT_SAVED)
+    announcing.step_ended(row, ended)
 
 
 def finish(row: Row, ended: Ended | None = None) -> None:
@@ -67,9 +53,9 @@ def finish(row: Row, ended: Ended | None = None) -> None:
 def fail(row: Row, error: BaseException, ended: Ended | None = None) -> None:
     """Write that a handler raised. Raises 2910010 where the claim is lost.
 
-    What the handler left in the row's fields is saved if it can be; the row ends anyway.
-    But where a query of the handler's has failed with the session to the row's database, the
-    run is lost with that session, and not the row: it runs again when its lease is over.
+    What the handler left in the row's fields is saved if it can be; the row ends anyway. But where
+    a query of the handler's has failed with the session to the row's database, the run is lost with
+    that session, and not the row: it runs again when its lease is over.
     """
     if _is_lost_with_its_session(row, error):
         name = task_info.text(type(row), row.pk)
@@ -102,8 +88,8 @@ def renew(row: Row) -> bool:
 def own_row(row: R) -> R:
     """Return the run's row, whatever a handler has made of the object that it was given.
 
-    An object that was saved under another key, as a copy, or to another database, stands for
-    that row from then on: the run goes on with the row that it has claimed, loaded anew.
+    An object that was saved as a copy, under another key or to another database, stands for that
+    copy from then on: the run goes on with the row that it has claimed, loaded anew.
     """
     own = fence.of(row)
     if own is None:
@@ -111,13 +97,11 @@ def own_row(row: R) -> R:
     if row.pk == own.pk and not row._state.adding:
         row._state.db = own.using
         return row
-    loaded: R | None = None
-    if not own.is_deleted:
-        loaded = tables.load(type(row), own.using, own.pk)
-    if loaded is None:
+    claimed: R | None = None if own.is_deleted else tables.load(type(row), own.using, own.pk)
+    if claimed is None:
         return row
-    fence.move(own, loaded)
-    return loaded
+    fence.move(own, claimed)
+    return claimed
 
 
 def _is_lost_with_its_session(row: Row, error: BaseException) -> bool:
@@ -142,24 +126,21 @@ def _announce_end(row: Row, ended: Ended | None, error: BaseException | None = N
 def _write(row: Row, values: dict[str, Any], code: int) -> None:
     """Save the row with the values of a transition, behind its fence."""
     own = fence.of(row)
+    name = task_info.text(type(row), own.pk if own else row.pk)
     # The run is over, or its handler has deleted the row.
     if own is None or row.pk != own.pk:
-        name = task_info.text(type(row), own.pk if own else row.pk)
         raise exceptions.claim_lost(name, code)
-    name = task_info.text(type(row), own.pk)
     with fence.writing(own, row, values):
         try:
-            written = _persist_run(row, own, values, lambda: _is_saved(row, own))
+            is_written = _persist_run(row, own, values, lambda: _is_saved(row, own))
         except BaseException as error:  # of the database, or of the model's own save()
-            # A time limit is about the run.
-            is_time_limit = isinstance(error, SoftTimeLimitExceeded)
-            if is_time_limit or interruptions.is_interruption(error):
+            if is_about_the_run(error):
                 raise
             # A database's text may hold another row's values.
             kind = type(error).__name__
             text = kind if isinstance(error, Error) else exceptions.in_words(error)
             raise exceptions.error(code, task_info=name, error=text) from error
-    if not written:
+    if not is_written:
         raise exceptions.claim_lost(name, code)
     hold(row, values)
 
@@ -168,7 +149,7 @@ def _is_saved(row: Row, own: Fence) -> bool:
     """Save the row; False where its run has lost its claim."""
     try:
         with savepoint(own.using):
-            store.save_in_run(row, own, Row)
+            store.save_in_run(row, own)
     except exceptions.ClaimLost:
         return False
     return True
@@ -179,11 +160,10 @@ def _write_alone(row: Row, values: dict[str, Any]) -> bool:
     own = fence.of(row)
     if own is None:
         return False
-    mine = own.held(type(row))
 
     def write() -> bool:
         with savepoint(own.using):
-            return bool(mine.update(**values))
+            return bool(own.held(type(row)).update(**values))
 
     try:
         return _persist_run(row, own, values, write)
@@ -239,32 +219,28 @@ def release(row: Row) -> bool:
     """
     now = _now(row)
     values = states.reset(now, clock.after(now, row.get_task_wait_timeout()))
-    released = _end_lost(row, values, wait=True)
-    if released:
+    is_released = _end_lost(row, values, wait=True)
+    if is_released:
         announcing.reset([row], signals.RUN_LOST)
-    return released
+    return is_released
 
 
 def give_up(row: Row, error: BaseException, wait: bool) -> bool:
-    """Make a row DONE and unsuccessful whose run, as it was loaded, is known to be lost.
+    """Make a row DONE and unsuccessful whose run is known to be lost; False as of ``release``.
 
-    False if the row has been reset, claimed again, renewed or done since; without ``wait``,
-    also where a transaction has locked it.
+    Without ``wait``, also where a transaction has locked it.
     """
     now = _now(row)
     values = {**states.end(now, success=False), "mod_time": now}
-    given_up = _end_lost(row, values, wait)
-    if given_up:
+    is_given_up = _end_lost(row, values, wait)
+    if is_given_up:
         hold(row, values)
         announcing.finished(row, error)
-    return given_up
+    return is_given_up
 
 
 def end_open(model: type[Row], using: str, pks: list[Any], values: dict[str, Any]) -> int:
-    """Write ``values`` to those of the rows that are not DONE; return their number.
-
-    Takes the claim from a run under way: its row is not DOING any more.
-    """
+    """Write ``values`` to those rows that are not DONE, also under a run; return their number."""
     rows = tables.owned(model, using).filter(pk__in=pks).exclude(status=DONE)
     return retrying.persist(using, lambda: rows.update(**values))
 
@@ -273,9 +249,8 @@ def _end_lost(row: Row, values: dict[str, Any], wait: bool) -> bool:
     using = str(row._state.db)
     lost = Fence(row.pk, row.start_time, DOING, using).held(type(row))
     mine = lost.filter(auto_reset_time=row.auto_reset_time)
-    return store.persist(
-        type(row), using, row.pk, values, lambda: bool(store.update(mine, values, wait))
-    )
+    attempt = partial(store.update, mine, values, wait)
+    return store.persist(type(row), using, row.pk, values, attempt)
 
 
 def _using(row: Row) -> str:

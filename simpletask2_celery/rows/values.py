@@ -1,25 +1,12 @@
 """Whether two values of a column are the same to a database."""
 
-import datetime
-import decimal
-import uuid
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 #: Plain value types. Anything else may be an expression, or change without a trace.
-PLAIN = (
-    type(None),
-    bool,
-    int,
-    float,
-    str,
-    bytes,
-    decimal.Decimal,
-    datetime.date,
-    datetime.datetime,
-    datetime.time,
-    datetime.timedelta,
-    uuid.UUID,
-)
+PLAIN = (type(None), int, float, str, bytes, Decimal, date, time, timedelta, UUID)
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -1,8 +1,7 @@
 """A worker runs a row.
 
 - ``executor``: the story: claim, steps, proxy requests, finish
-- ``steps``: one handler, and what it may answer
-- ``asynchronous``: async handlers in a worker's sync code
+- ``steps``: one handler, sync or async, and what it may answer
 - ``heartbeat``: leases renewed while their run lives
 - ``envelope``: how a run's answer is wrapped for Celery and HTTP
 - ``only_json``: no message is decoded that is not JSON

@@ -1,4 +1,4 @@
-"""The envelope that every answer comes in (compatibility facts, section 8)."""
+"""The envelope that every answer comes in (section 8 of the compatibility page)."""
 
 import json
 from typing import Any
@@ -15,39 +15,27 @@ def success(result: object) -> dict[str, Any]:
 
 def failure(error: DjangoSimpleTask2Error) -> dict[str, Any]:
     """Wrap an error."""
-    return {
-        "success": False,
-        "result": None,
-        "error": {"code": error.code, "message": error.message},
-    }
+    words = {"code": error.code, "message": error.message}
+    return {"success": False, "result": None, "error": words}
 
 
 def in_words(answer: dict[str, Any]) -> str:
-    """Return what Celery logs and sends as an event of an answer that nobody stores.
-
-    What a handler returned stays out: it may be secret, it may be long, and to shorten
-    it costs Celery more than it costs to claim the row.
-    """
+    """Return the line that Celery logs, and sends as an event, for an answer nobody stores."""
+    # What a handler returned stays out: it may be secret, it may be long, and to shorten it
+    # costs Celery more than it costs to claim the row.
     if answer["success"]:
         return f"{answer['result']['task_info']}: OK"
     return "{code}: {message}".format(**answer["error"])
 
 
 def storable(result: dict[str, Any]) -> dict[str, Any]:
-    """Put what a handler returned into JSON's types; odd things become their repr().
-
-    A finished row must not fail for what its handler returned.
-    """
+    """Put what a handler returned into JSON's types; odd things become their repr()."""
     data = result["data"]
     try:
         data = json.loads(json.dumps(data, cls=DjangoJSONEncoder, allow_nan=False))
-    except (TypeError, ValueError, RecursionError):
-        data = _in_words(data)
+    except (TypeError, ValueError, RecursionError):  # a finished row must not fail for them
+        try:
+            data = repr(data)
+        except Exception:  # of the handler's own class, or an int of 5,000 digits
+            data = object.__repr__(data)
     return {**result, "data": data}
-
-
-def _in_words(value: object) -> str:
-    try:
-        return repr(value)
-    except Exception:  # of the handler's own class, or an int of 5,000 digits
-        return object.__repr__(value)

@@ -11,19 +11,14 @@ from ..rows.announcing import Ended
 from ..rows.model import Row
 from . import heartbeat, steps
 
-Noted = Callable[[Row], AbstractContextManager[None]]
+#: Makes a context of a claimed row, entered for as long as its run lasts.
+Noted = Callable[[Row], AbstractContextManager[object]]
 
 
 def run(
-    model: type[Row],
-    using: str,
-    pk: Any,
-    force: bool = False,
-    noted: Noted | None = None,
+    model: type[Row], using: str, pk: Any, force: bool = False, noted: Noted = nullcontext
 ) -> dict[str, Any]:
     """Run the row to its end and return what its last step returned, with its name.
-
-    ``noted`` is entered with the claimed row for as long as the run lasts.
 
     Raises DjangoSimpleTask2Error: 2910004, 2910008, 2910013 or 2910015 where there is
     nothing to do, 2910007, 2910009, 2910010 or 2910014 where the run failed.
@@ -33,20 +28,20 @@ def run(
     try:
         with (
             _failing_the_row(row),
-            noted(row) if noted else nullcontext(),
+            noted(row),
             heartbeat.beating(row),
             _failing_the_row(row),
         ):
             return _run_steps(row)
     finally:
-        fence.lift(row)  # whoever has kept the row saves it as anybody else does
+        fence.lift(row)  # who keeps the object saves it as anybody else does
 
 
 @contextmanager
 def _failing_the_row(row: Row) -> Iterator[None]:
-    """Fail the row for errors outside of its handlers, too: of a user's method, say.
+    """Fail the row for errors outside of its handlers: of another method of the user's, say.
 
-    Or of a time limit, between two handlers. A row that has ended stays as it is.
+    A time limit may come between two handlers, too. A row that has ended stays as it is.
     """
     try:
         yield
@@ -78,8 +73,8 @@ def _call(row: Row, step: int, answer: dict[str, Any]) -> Ended:
 
 
 def _fetch(row: Row, ended: Ended) -> tuple[Ended, dict[str, Any]]:
-    """Make the request that a step asked for; return its time, and what the next step gets."""
-    request = steps.requested(ended.data)
+    """Make the request that a step asked for; return its time and the next step's input."""
+    request = ended.data.get("proxy") if isinstance(ended.data, dict) else None
     if request is None:
         return ended, dict(steps.NOT_PROXIED)
     from .proxy import fetching  # requests is slow to import, and few models have requests

@@ -1,15 +1,15 @@
 """Renew the leases of the runs of this process, where DJANGO_SIMPLETASK2_HEARTBEAT asks.
 
-With it leases can be short, so that a dead node's rows run again soon, and long
-handlers still run once. A handler that keeps Python from switching threads, or a
-process that is stopped, is not renewed.
+Then leases can be short, so that a dead node's rows run again soon, and long handlers still
+run once. A handler that keeps Python from switching threads is not renewed, nor is a process
+that is stopped.
 """
 
 import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 from django.db import connections
 
@@ -20,31 +20,26 @@ from ..rows.model import Row
 logger = logging.getLogger(__name__)
 
 _runs: dict[int, Row] = {}
-_beating = threading.Lock()  # of this process's one thread
-_thread: threading.Thread | None = None
-
-
-def beating(row: Row) -> AbstractContextManager[None]:
-    """Renew the row's lease every some seconds, for as long as its run lasts."""
-    return _beating_of(row) if conf.heartbeat else nullcontext()
+_starting = threading.Lock()
+_thread: threading.Thread | None = None  # one for all runs of this process
 
 
 @contextmanager
-def _beating_of(row: Row) -> Iterator[None]:
+def beating(row: Row) -> Iterator[None]:
+    """Renew the row's lease every some seconds, for as long as its run lasts."""
+    global _thread
+    if not conf.heartbeat:
+        yield
+        return
     _runs[id(row)] = row
-    _start()
+    with _starting:
+        if _thread is None or not _thread.is_alive():
+            _thread = threading.Thread(target=_beat, name="simpletask2-heartbeat", daemon=True)
+            _thread.start()
     try:
         yield
     finally:
         del _runs[id(row)]
-
-
-def _start() -> None:
-    global _thread
-    with _beating:
-        if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_beat, name="simpletask2-heartbeat", daemon=True)
-            _thread.start()
 
 
 def _beat() -> None:
@@ -62,8 +57,8 @@ def _beat() -> None:
 
 
 def _forget_parent() -> None:
-    global _beating, _thread
-    _beating, _thread = threading.Lock(), None
+    global _starting, _thread
+    _starting, _thread = threading.Lock(), None
     _runs.clear()
 
 

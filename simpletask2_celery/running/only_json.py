@@ -1,9 +1,9 @@
 """The tasks' strategy in a worker: a message that is not JSON is refused undecoded.
 
-An app may accept pickle for tasks of its own, and to decode a pickle is to run what it
-says. Celery decodes after a task's strategy was asked, so the refusal comes before. (A
-message of Celery's protocol 1 names its task inside the body: Celery has decoded it by
-then, and only ``accept_content = ["json"]`` keeps it from that.)
+An app may accept pickle for tasks of its own, and to decode a pickle is to run what it says.
+Celery asks for a task's strategy before it decodes, so we refuse there. But a message of
+Celery's protocol 1 names its task inside the body, which Celery has decoded by then: only
+``accept_content = ["json"]`` keeps Celery from that.
 """
 
 import logging
@@ -35,14 +35,12 @@ def only_json(task: Any, app: Any, consumer: Any, **options: Any) -> Any:
 
 
 def _refuse(task: Any, message: Any) -> None:
-    given = exceptions.error(
-        exceptions.BAD_TASK_INFO,
-        task_info=f"content type {message.content_type!r:.100} is not {_JSON!r}",
-    )
-    logger.error("%s: message refused: %s", task.name, given)
+    text = f"content type {message.content_type!r:.100} is not {_JSON!r}"
+    error = exceptions.error(exceptions.BAD_TASK_INFO, task_info=text)
+    logger.error("%s: message refused: %s", task.name, error)
     headers = message.headers or {}
     if headers.get("ignore_result") is False and "id" in headers:
         try:
-            task.backend.mark_as_done(headers["id"], envelope.failure(given))
-        except Exception as error:  # a backend that is down, an id that is none
-            logger.error("%s: the refusal was not stored: %r", task.name, error)
+            task.backend.mark_as_done(headers["id"], envelope.failure(error))
+        except Exception as unstored:  # a backend that is down, an id that is none
+            logger.error("%s: the refusal was not stored: %r", task.name, unstored)

@@ -1,44 +1,40 @@
-"""Call the handler of one step: the user's code, and what it may answer."""
+"""Call the handler of one step: the user's code, sync or async, and what it may answer."""
 
+import asyncio
 import inspect
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar
+
+from asgiref.sync import async_to_sync
 
 from .. import exceptions
 from ..rows import fence, interruptions, sessions, task_info, transitions
 from ..rows.announcing import Ended
 from ..rows.model import Row
 from ..rows.transactions import savepoint
-from . import asynchronous
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+ENDING = 5.0  # seconds that a coroutine has to end when its run is over
 _UNRUN = (GeneratorType, AsyncGeneratorType, CoroutineType)
 
-#: What a step gets that no proxy request came before.
-NOT_PROXIED: dict[str, Any] = {
-    "proxied_content": None,
-    "proxied_error": None,
-    "proxied_status": None,
-    "proxied_headers": None,
-}
+#: What a step gets where no proxy request came before it.
+NOT_PROXIED: dict[str, Any] = dict.fromkeys(
+    ("proxied_content", "proxied_error", "proxied_status", "proxied_headers")
+)
 
 
-# -- which handlers there are ----------------------------------------------------------------
+def marked(**marks: bool) -> Callable[[F], F]:
+    """Mark a method, for Django (``alters_data``) or for :func:`has_handler`."""
 
+    def mark(method: F) -> F:
+        vars(method).update(marks)
+        return method
 
-def missing(method: F) -> F:
-    """Mark a method that stands where the user's handler is to be."""
-    method.is_missing = True  # type: ignore[attr-defined]
-    return method
-
-
-def whole_task(method: F) -> F:
-    """Mark the first step that is ``do_task_main``."""
-    method.is_whole_task = True  # type: ignore[attr-defined]
-    return method
+    return mark
 
 
 def handler_name(step: int | str) -> str:
@@ -47,7 +43,11 @@ def handler_name(step: int | str) -> str:
 
 
 def has_handler(model: type[Row], step: int) -> bool:
-    """Tell whether the user has written the handler of a step."""
+    """Tell whether the user has written the handler of a step.
+
+    By default step 1 calls ``do_task_main`` (marked ``is_whole_task``), which has to be
+    written (marked ``is_missing``).
+    """
     handler = getattr(model, handler_name(step), None)
     if getattr(handler, "is_whole_task", False):
         handler = getattr(model, "do_task_main", None)
@@ -58,40 +58,38 @@ def require_handlers(model: type[Row], first: int, last: int) -> None:
     """Raise 2910007 where a step has no handler; the row is left as it is."""
     for step in range(first, last + 1):
         if not has_handler(model, step):
-            raise exceptions.error(
-                exceptions.NO_HANDLER,
-                model=model._meta.label_lower,
-                handler=handler_name(step),
-            )
+            raise _no_handler(model, step)
 
 
 def require_step(row: Row, step: Any) -> None:
-    """Raise 2910007 where ``step``, whatever was sent as it, is no step of the row."""
+    """Raise 2910007 where ``step``, which a caller has sent, is no step of the row."""
     if isinstance(step, bool) or not isinstance(step, int) or step > row.final_step:
-        raise exceptions.error(
-            exceptions.NO_HANDLER,
-            model=row._meta.label_lower,
-            handler=handler_name(task_info.short(step)),
-        )
+        raise _no_handler(type(row), task_info.short(step))
     require_handlers(type(row), step, step)
 
 
-# -- the call --------------------------------------------------------------------------------
+def _no_handler(model: type[Row], step: int | str) -> exceptions.DjangoSimpleTask2Error:
+    name, handler = model._meta.label_lower, handler_name(step)
+    return exceptions.error(exceptions.NO_HANDLER, model=name, handler=handler)
 
 
 def call(row: Row, step: int, payload: dict[str, Any]) -> Ended:
-    """Run the handler of a step, sync or async; return what it returned, and its time.
+    """Run the handler of a step; return what it returned, and its time.
 
-    Raises 2910009 with what the handler raised as its cause, whatever that is, after the
-    row was written DONE and unsuccessful; 2910014 where a save of the handler's own found
-    the claim lost. What ends the process on purpose is raised as it is.
+    Whatever the handler raises, the row is written DONE and unsuccessful, and 2910009 is
+    raised with that as its cause. But 2910014, where a save of the handler's own found the
+    claim lost, and what ends the process on purpose are raised as they are.
     """
     began = time.perf_counter()
     try:
         with sessions.leaving_nothing_open(), savepoint(str(row._state.db)):
-            data = _answer(row, step, payload)
+            data = getattr(row, handler_name(step))(payload)
+            if inspect.isawaitable(data):
+                data = _awaited(data)
+            _require_that_all_has_run(row, step, data)
     except BaseException as error:
-        if interruptions.is_interruption(error) or _is_own_claim_lost(row, error):
+        is_claim_lost = isinstance(error, exceptions.ClaimLost) and not fence.is_held(row)
+        if interruptions.is_interruption(error) or is_claim_lost:  # this run's, no other row's
             raise
         ended = Ended(step, time.perf_counter() - began, error=error)
         raise failed(row, step, error, ended) from error
@@ -111,11 +109,6 @@ def failed(
     return exceptions.handler_failed(name, step, error, more)
 
 
-def requested(data: Any) -> Any:
-    """Return the proxy request that a handler's answer asks for, or None."""
-    return data.get("proxy") if isinstance(data, dict) else None
-
-
 def outcome(row: Row, step: int, data: Any) -> dict[str, Any]:
     """Return what a step's caller gets (section 3 of the compatibility page)."""
     return {
@@ -126,12 +119,29 @@ def outcome(row: Row, step: int, data: Any) -> dict[str, Any]:
     }
 
 
-def _answer(row: Row, step: int, payload: dict[str, Any]) -> Any:
-    answer = getattr(row, handler_name(step))(payload)
-    if inspect.isawaitable(answer):
-        answer = asynchronous.run(answer)
-    _require_that_all_has_run(row, step, answer)
-    return answer
+def _awaited(answer: Awaitable[Any]) -> Any:
+    """Await what an async handler has returned, in another thread; raise as it does."""
+    tasks: list[asyncio.Task[Any]] = []
+    ended = threading.Event()
+
+    async def wait() -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        try:
+            return await answer
+        finally:
+            ended.set()
+
+    try:
+        return async_to_sync(wait)()
+    except BaseException:
+        # A time limit, say, has ended this thread's wait: the coroutine would go on beside
+        # the next rows.
+        if tasks and not ended.is_set():
+            tasks[0].get_loop().call_soon_threadsafe(tasks[0].cancel)
+            ended.wait(ENDING)
+        raise
 
 
 def _require_that_all_has_run(row: Row, step: int, answer: Any) -> None:
@@ -154,8 +164,3 @@ def _require_that_all_has_run(row: Row, step: int, answer: Any) -> None:
             f"{name} returned a {type(unrun[0]).__name__} among others, which nobody runs: "
             "await it, or run it, in the handler."
         )
-
-
-def _is_own_claim_lost(row: Row, error: BaseException) -> bool:
-    """Tell whether an error says that this run, and no other row's, has lost its claim."""
-    return isinstance(error, exceptions.ClaimLost) and not fence.is_held(row)

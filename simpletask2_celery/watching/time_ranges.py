@@ -24,9 +24,7 @@ Moment = datetime.datetime | None
 
 def is_counted(model: type[models.Model]) -> bool:
     """Tell whether the database counts the model's key up."""
-    key: Any = model._meta.pk
-    while key.remote_field:  # the key of a child table is its parent's
-        key = key.target_field
+    key = querysets.target_field(model._meta.pk)  # of a child table, that is its parent's
     return isinstance(key, models.AutoField)  # which the big and small ones call theirs
 
 

@@ -18,10 +18,7 @@ def leave_out():
 def _all():
     from django.conf import settings
 
-    from simpletask2_celery.conf import Conf
-
     settings.DJANGO_SIMPLETASK2_SHORTCUTS = False
-    Conf.shortcuts.forget()
 
 
 def _declining(name):

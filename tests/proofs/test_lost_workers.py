@@ -2,7 +2,7 @@
 
 import pytest
 
-from simpletask2_celery.publishing import to_lists
+from simpletask2_celery.legacy import lists as taking
 from tests.support import ALIASES
 from tests.support.fixtures import kill, redis, wait_until
 from tests.support.lists import lists, push
@@ -67,7 +67,7 @@ def test_a_killed_worker_loses_no_entry(worker):
     kill(first)
     worker(name="second", **moves)
     ended = Job.objects.filter(status=30)
-    processing = to_lists.processing("default")
+    processing = taking.processing("default")
     wait_until(lambda: ended.count() >= 1490 and not redis().exists(processing), 90)
     assert lists() == ([], set())
     # The queue's messages that the killed process had fetched are auto-reset's to find.

@@ -68,6 +68,22 @@ def test_the_celery_app_and_its_connections(app, settings, expected):
     assert done.stdout.strip() == str(expected), done.stderr
 
 
+@pytest.mark.parametrize("name", ["AUTO_RESET_INTERVAL", "DO_AUTO_RESET", "SHORTCUTS"])
+def test_a_wrong_setting_is_named_by_the_check_and_not_by_a_traceback(name):
+    setting = f"DJANGO_SIMPLETASK2_{name}"
+    program = (
+        f"from django.conf import settings\n"
+        f"settings.configure(INSTALLED_APPS=['simpletask2_celery'], {setting}='often')\n"
+        f"from celery import Celery\nCelery('p').finalize()\n"
+        f"from django.core.management import execute_from_command_line as run\n"
+        f"run(['manage.py', 'check'])\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=environ(), capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert f"(simpletask2_celery.E002) {setting} takes" in done.stderr
+
+
 @pytest.mark.django_db(databases=["default", "server"])
 def test_a_deployment_is_told_of_security_and_nobody_else(settings, monkeypatch):
     del settings.DJANGO_SIMPLETASK2_ACLKEY

@@ -178,7 +178,7 @@ def is_redis():
 def test_many_messages_are_one_push(monkeypatch):
     if not is_redis():
         pytest.skip("a push is of Redis")
-    monkeypatch.setattr("simpletask2_celery.fast.pushes.BATCH", 100)
+    monkeypatch.setattr("simpletask2_celery.fast.templates.BATCH", 100)
     with lpushes() as count:
         with (
             lent() as producer,
@@ -239,7 +239,7 @@ def test_a_queue_that_expires_is_pushed_to_by_kombu(monkeypatch):
         ):
             send(KINDS[0][0], 1)
         [template] = templates._templates[current_app.amqp.router].values()
-        assert template._push is None and len(messages()) == 1
+        assert template.list_key is None and len(messages()) == 1
     finally:
         monkeypatch.undo()
         start_anew()

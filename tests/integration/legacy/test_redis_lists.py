@@ -5,6 +5,7 @@ import time
 import pytest
 from django.core.management import CommandError, call_command
 
+from simpletask2_celery.legacy import lists as taking
 from simpletask2_celery.legacy import mover as legacy_channels
 from simpletask2_celery.publishing import to_celery, to_lists
 from tests.support.fixtures import (
@@ -88,7 +89,7 @@ def test_entries_become_messages_and_leave_nothing_behind():
     assert legacy_channels.move("default") == 3
     assert queued() == wanted
     assert lists() == ([], set())
-    assert redis().llen(to_lists.processing("default")) == 0
+    assert redis().llen(taking.processing("default")) == 0
     push("jobs.job:77", channel="mail")
     legacy_channels.move("mail")
     assert [message["id"] for message in queued("mail")] == [77]
@@ -113,18 +114,18 @@ def test_malformed_entries_are_set_aside_and_kept(caplog):
     push(*RUBBISH, row.get_task_info())
     legacy_channels.move("default")
     assert [message["id"] for message in queued()] == [row.pk]
-    assert redis().lrange(to_lists.malformed("default"), 0, -1) == RUBBISH
+    assert redis().lrange(taking.malformed("default"), 0, -1) == RUBBISH
     assert lists() == ([], set())
     legacy_channels.recover("default")  # in no loop
-    assert redis().llen(to_lists.malformed("default")) == len(RUBBISH)
-    lines = [r for r in caplog.records if r.name == "simpletask2_celery.publishing.to_lists"]
+    assert redis().llen(taking.malformed("default")) == len(RUBBISH)
+    lines = [r for r in caplog.records if r.name == "simpletask2_celery.legacy.lists"]
     assert len(lines) == len(RUBBISH)
     assert all(len(line.getMessage()) < 500 for line in lines)
 
 
 def test_what_a_dead_process_had_taken_is_taken_up():
     push(*(f"jobs.job:{n}" for n in range(5)))
-    to_lists.take("default", 3)  # and dies
+    taking.take("default", 3)  # and dies
     assert len(lists()[0]) == 2
     legacy_channels.recover("default")
     legacy_channels.move("default")
@@ -136,7 +137,7 @@ def test_while_the_broker_fails_entries_stay(caplog):
     to_celery.breaker.open()
     mover = legacy_channels.Mover(["default"])
     mover._look_at("default"), mover._look_at("default")
-    assert to_lists.taken("default", 10) == [b"jobs.job:1"]
+    assert taking.taken("default", 10) == [b"jobs.job:1"]
     close_breakers()
     mover._failed["default"] -= legacy_channels.REST
     mover._look_at("default")

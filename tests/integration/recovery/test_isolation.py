@@ -7,7 +7,7 @@ import pytest
 from django.db import connections
 from django.db.models.signals import post_init
 
-from simpletask2_celery.recovery import auto_reset, hints, last_reset
+from simpletask2_celery.recovery import auto_reset, hints
 from simpletask2_celery.rows import timeouts
 from tests.support.fixtures import queued
 from tests.support.fixtures import redis as redis_of_the_lists
@@ -144,4 +144,4 @@ def test_a_silly_timeout_in_redis_is_said_and_ignored(using, text, caplog):
 @pytest.mark.parametrize("noted", [{"a": 1}, "x", [], True, float("inf"), 1e300, -1e300, None])
 def test_a_strange_note_of_the_last_reset_is_no_note(noted):
     hints.put({"last-reset": noted}, 60)
-    assert last_reset.age() is None
+    assert auto_reset.age() is None

@@ -4,7 +4,7 @@ import pytest
 from celery import current_app
 from django.core.management import call_command
 
-from simpletask2_celery.recovery import auto_reset, hints, last_reset, overdue
+from simpletask2_celery.recovery import auto_reset, hints, overdue
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import Job
 
@@ -18,7 +18,7 @@ def test_a_reset_needs_no_cache(monkeypatch, settings):
     monkeypatch.setattr(hints, "caches", {})
     Job.objects.bulk_create([Job()])
     assert auto_reset.run()["jobs.job"] == 1
-    assert last_reset.age() is None and last_reset.ask(1)
+    assert auto_reset.age() is None and hints.be_first("asked-for", 1)
 
 
 def test_of_many_workers_one_runs_it(monkeypatch):
@@ -44,4 +44,4 @@ def test_the_command_for_cron(capsys):
     Job.objects.bulk_create([Job(), Job()])
     call_command("simpletask2_auto_reset")
     assert capsys.readouterr().out == "jobs.job: 2\n"
-    assert len(queued()) == 2 and last_reset.age() < 5
+    assert len(queued()) == 2 and auto_reset.age() < 5
