@@ -1,21 +1,9 @@
 """The admin's actions, under the name that users import them by."""
 
-from .admin.actions import (
-    ACTIONS,
-    asks_first,
-    force_do_selected_tasks,
-    mark_selected_tasks_done,
-    publish_selected_tasks,
-    reset_selected_tasks,
-    stop_selected_tasks,
-)
-
-__all__ = [
-    "ACTIONS",
-    "asks_first",
-    "force_do_selected_tasks",
-    "mark_selected_tasks_done",
-    "publish_selected_tasks",
-    "reset_selected_tasks",
-    "stop_selected_tasks",
-]
+from .admin.actions import ACTIONS as ACTIONS
+from .admin.actions import asks_first as asks_first
+from .admin.actions import force_do_selected_tasks as force_do_selected_tasks
+from .admin.actions import mark_selected_tasks_done as mark_selected_tasks_done
+from .admin.actions import publish_selected_tasks as publish_selected_tasks
+from .admin.actions import reset_selected_tasks as reset_selected_tasks
+from .admin.actions import stop_selected_tasks as stop_selected_tasks

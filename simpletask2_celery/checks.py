@@ -23,6 +23,7 @@ from .running import steps
 Problems = Iterator[tuple[Any, ...]]
 Check = Callable[..., list[checks.CheckMessage]]
 
+#: Each check, and whether it is one of security, which only ``check --deploy`` runs.
 _checks: list[tuple[Check, bool]] = []
 
 
@@ -34,10 +35,7 @@ def register() -> None:
 
 
 def _check(id: str, deploy: bool = False) -> Callable[[Callable[[], Problems]], Check]:
-    """Make a check of a function that yields problems; the id says error or warning.
-
-    With ``deploy``, the check is one of security and runs with ``check --deploy`` alone.
-    """
+    """Make a check of a function that yields problems; its id says error or warning."""
     kind = checks.Error if ".E" in id else checks.Warning
 
     def make(problems: Callable[[], Problems]) -> Check:
@@ -78,9 +76,9 @@ def handlers() -> Problems:
 def types() -> Problems:
     """A setting of the wrong type."""
     for setting in all_settings():
-        if hasattr(settings, setting.name):
-            if problem := setting.problem_with(getattr(settings, setting.name)):
-                yield problem, "docs/reference/settings.md has the types and the defaults."
+        value = getattr(settings, setting.name, setting.default)
+        if problem := setting.problem_with(value):
+            yield problem, "docs/reference/settings.md has the types and the defaults."
 
 
 @_check(id="simpletask2_celery.E003")
@@ -265,9 +263,6 @@ def zone() -> Problems:
         )
 
 
-# -- what several checks ask -----------------------------------------------------------------
-
-
 def _steps() -> Iterator[tuple[Any, int]]:
     """Yield each step of each model whose final_step is a number."""
     for model in task_models():
@@ -290,9 +285,9 @@ def _has_app() -> bool:
 def _is_of_tenants(model: type[Row]) -> bool:
     """Tell whether django-tenants keeps the model in each tenant's schema."""
     names = {*getattr(settings, "TENANT_APPS", ())}
-    for name, kind in getattr(settings, "TENANT_TYPES", {}).items():
-        if name != getattr(settings, "PUBLIC_SCHEMA_NAME", "public"):
-            names.update(kind.get("APPS", ()))
+    public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
+    for schema, options in getattr(settings, "TENANT_TYPES", {}).items():
+        names.update(options.get("APPS", ()) if schema != public else ())
     config: Any = model._meta.app_config
     path = f"{type(config).__module__}.{type(config).__qualname__}"
     return config.name in names or path in names

@@ -1,53 +1,39 @@
 """Every setting of the package; no other module reads them, but for the checks.
 
-A setting is read once, when it is first used. Finding out that Django has no such setting
-takes microseconds, and a row asks for ten of them. Tests that override a setting, as Django
-and pytest-django do, are noticed.
+A setting is read once, when it is first used: to find that Django has none takes microseconds,
+and a row asks for ten. Tests that override a setting, as Django does it, are noticed.
 """
 
+from dataclasses import dataclass
 from string import Formatter
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 PREFIX = "DJANGO_SIMPLETASK2_"
 T = TypeVar("T", str, int, float, bool, tuple[str, ...])
 
 
+@dataclass
 class Setting(Generic[T]):
-    """One optional setting: its default, what it takes in words, and what else must hold.
+    """One optional setting of Django."""
 
-    ``placeholders`` are those of a template, ``choices`` the values of a setting that has
-    few, ``fallback`` is the setting of Django that holds the default.
-    """
-
-    def __init__(
-        self,
-        default: T,
-        takes: str,
-        placeholders: tuple[str, ...] = (),
-        choices: tuple[str, ...] = (),
-        fallback: str | None = None,
-    ) -> None:
-        self.default: T = default
-        self.takes = takes
-        self.placeholders = placeholders
-        self.choices = choices
-        self.fallback = fallback
+    default: T
+    takes: str  # in words
+    choices: tuple[str, ...] = ()  # the values that it may have, if these are few
+    placeholders: tuple[str, ...] = ()  # of a template
+    fallback: str | None = None  # the setting of Django that holds the default
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.attribute = name
         self.name = PREFIX + name.upper()
 
-    @overload
-    def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
-    def __get__(self, instance: object, owner: type) -> "Setting[T] | T":
-        if instance is None:
-            return self
+    def __get__(self, instance: object, owner: type) -> T:
+        if instance is None:  # an attribute of the class
+            return self  # type: ignore[return-value]
         default = getattr(settings, self.fallback) if self.fallback else self.default
         value: T = getattr(settings, self.name, default)
         if problem := self.problem_with(value):
@@ -57,11 +43,10 @@ class Setting(Generic[T]):
 
     def problem_with(self, value: object) -> str | None:
         """Return what is wrong with ``value`` for this setting; None if nothing is."""
-        if self._accepts(value):
-            return None
-        return f"{self.name} takes {self.takes}, not {type(value).__name__}."
+        problem = f"{self.name} takes {self.takes}, not {type(value).__name__}."
+        return None if self._accepts(value) else problem
 
-    def _accepts(self, value: object) -> bool:
+    def _accepts(self, value: Any) -> bool:
         if isinstance(self.default, bool):
             return isinstance(value, bool)
         if isinstance(self.default, tuple):
@@ -74,11 +59,8 @@ class Setting(Generic[T]):
         if isinstance(self.default, str):
             return isinstance(value, str) and (not self.placeholders or self._is_template(value))
         numbers = (int, float) if isinstance(self.default, float) else int
-        return (
-            isinstance(value, numbers)
-            and not isinstance(value, bool)
-            and (0 < value < float("inf") or value == self.default)
-        )
+        is_number = isinstance(value, numbers) and not isinstance(value, bool)
+        return is_number and (0 < value < float("inf") or value == self.default)
 
     def _is_template(self, value: str) -> bool:
         try:
@@ -100,9 +82,7 @@ class Conf:
     task_wait_timeout_key_template = _by_channel("django-simpletask2:task-wait-timeout:{channel}")
     do_task_timeout_key_template = _by_channel("django-simpletask2:do-task-timeout:{channel}")
     queue_template = _by_channel("simpletask2.{channel}")
-    publish_to = Setting(
-        "celery", '"celery", "redis" or "both"', choices=("celery", "redis", "both")
-    )
+    publish_to = Setting("celery", '"celery", "redis" or "both"', ("celery", "redis", "both"))
     shortcuts = Setting(True, "True or False")
     publish_timeout = Setting(1.2, "a number of seconds above 0")
     legacy_channels = Setting[tuple[str, ...]]((), "a list of channels (str)")
@@ -143,8 +123,6 @@ def all_settings() -> list[Setting[Any]]:
     return [item for item in vars(Conf).values() if isinstance(item, Setting)]
 
 
+@receiver(setting_changed)
 def _forget(**_: Any) -> None:
     vars(conf).clear()
-
-
-setting_changed.connect(_forget)

@@ -45,30 +45,21 @@ MESSAGES = {
     STEP_NOT_SAVED: _("task {task_info} failed to save status with error message: {error}."),
     ALREADY_DONE: _("task {task_info} already done, to do NOTHING."),
 }
-
-
 _CLAIM_LOST = _("the run has lost its claim: the row was reset, claimed again, done or deleted")
 
 
 class DjangoSimpleTask2Error(RuntimeError):
     """An error with a code of the original's error table.
 
-    ``code`` is an int of 2910000–2910015, ``message`` a str. Pickles, so it
-    travels from a worker's child to its parent and to result backends.
+    ``code`` is an int of 2910000–2910015, ``message`` a str in the language active when
+    it was raised. Pickles, so it travels from a worker's child to its parent and to
+    result backends.
     """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)
-
-    @property
-    def code(self) -> int:
-        """The code, an int."""
-        return int(self.args[0])
-
-    @property
-    def message(self) -> str:
-        """The sentence, a str in the language active when it was raised."""
-        return str(self.args[1])
+        self.code = code
+        self.message = message
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -83,10 +74,7 @@ class RowLocked(DjangoSimpleTask2Error):
 
 
 def error(code: int, reason: str = "", **details: object) -> DjangoSimpleTask2Error:
-    """Build the error of ``code``; ``details`` fill in its sentence.
-
-    ``reason``, a sentence of its own, follows it.
-    """
+    """Build the error of ``code``: its sentence with ``details``, then that of ``reason``."""
     sentence = str(MESSAGES[code]).format(**details)
     return DjangoSimpleTask2Error(code, f"{sentence} {reason}".strip())
 
@@ -100,12 +88,9 @@ def handler_failed(
     task_info: str, step: int, cause: BaseException | str, more: str = ""
 ) -> DjangoSimpleTask2Error:
     """Build the error of a handler that has raised ``cause``; ``more`` follows its text."""
-    return error(
-        HANDLER_FAILED,
-        task_info=task_info,
-        handler=f"do_task_main_step{step}",
-        error=f"{cause if isinstance(cause, str) else in_words(cause)}{more}",
-    )
+    handler = f"do_task_main_step{step}"
+    text = (cause if isinstance(cause, str) else in_words(cause)) + more
+    return error(HANDLER_FAILED, task_info=task_info, handler=handler, error=text)
 
 
 def row_locked(task_info: str) -> RowLocked:

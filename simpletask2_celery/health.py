@@ -1,5 +1,6 @@
 """Is it well? The figures that a probe, a command or a view asks for."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -53,12 +54,10 @@ def check(timeout: float = 1.0) -> list[Finding]:
 
 def _database(using: str, models: list[type[Row]], end: float) -> tuple[float, list[ModelFigures]]:
     """Return how many seconds a database takes to answer, and what its tables have to do."""
-
-    def select_1() -> None:
-        with limited(using, TABLE), connections[using].cursor() as cursor:
-            cursor.execute("SELECT 1")
-
-    seconds = figures.seconds_of(select_1)
+    began = time.monotonic()
+    with limited(using, TABLE), connections[using].cursor() as cursor:
+        cursor.execute("SELECT 1")
+    seconds = time.monotonic() - began
     return seconds, figures.of_database(using, models, end, TABLE, Depth.TO_DO)
 
 
@@ -75,17 +74,15 @@ def _workers(names: "list[str] | None | at_once.Problem") -> Finding:
             return Finding("workers", False, None, names.text)
         names = []  # the broker's own line says what it is
     if names is None:
-        text = "not known: Celery's remote control is off"
-        return Finding("workers", True, None, text)
+        return Finding("workers", True, None, "not known: Celery's remote control is off")
     text = ", ".join(names) or "none answers"
     return Finding("workers", bool(names), names, f"{len(names)} ({text})")
 
 
 def _rows(tables: list[ModelFigures], problems: list[str]) -> Iterator[Finding]:
     """Say what was counted in all tables; those that could not be read are named."""
-    problems = problems + [
-        f"{table.name} in {table.using} ({table.problem})" for table in tables if table.problem
-    ]
+    unread = [table for table in tables if table.problem]
+    problems += [f"{table.name} in {table.using} ({table.problem})" for table in unread]
     if problems:
         yield Finding("rows", False, None, f"not read: {', '.join(problems)}")
     total = counts.total(table.total for table in tables if table.total)
@@ -94,7 +91,9 @@ def _rows(tables: list[ModelFigures], problems: list[str]) -> Iterator[Finding]:
     if total.overdue:
         text += f"; {total.overdue} READY rows are past their time, and no reset has found them"
     yield Finding("oldest READY row", not total.overdue, age, text)
-    text = f"{total.stale}" + f"; no reset has found {total.lost} of them" * bool(total.lost)
+    text = str(total.stale)
+    if total.lost:
+        text += f"; no reset has found {total.lost} of them"
     yield Finding("rows past their lease", not total.lost, total.stale, text)
 
 
@@ -103,10 +102,7 @@ def _last_reset(answer: "tuple[float | None, bool] | at_once.Problem") -> Findin
     if isinstance(answer, at_once.Problem):
         return Finding(name, False, None, answer.text)
     age, is_missing = answer
+    text = "none is known of" if is_missing else "not known: no cache that processes share"
     if age is not None:
         text = f"{age:.0f} s ago"
-    elif is_missing:
-        text = "none is known of"
-    else:
-        text = "not known: no cache that processes share"
     return Finding(name, not is_missing, age, text)

@@ -8,9 +8,9 @@ children of a worker are processes of their own.
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _SECONDS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-    *(60, 120, 300, 600, 1800, 3600, float("inf")),
+    *(60, 120, 300, 600, 1800, 3600),
 )
 _ROW = ("model", "channel")
 _STEP = ("model", "step")
@@ -135,24 +135,23 @@ def _label(channel: str) -> str:
 
 def _look_at_pool(sender: Any, **kwargs: object) -> None:
     if "prefork" in type(sender.pool).__module__ and FOLDER not in os.environ:
-        logger.warning(
-            "%s is not set: what this worker's child processes count is in no metric.", FOLDER
-        )
+        text = "%s is not set: what this worker's child processes count is in no metric."
+        logger.warning(text, FOLDER)
 
 
-# -- what the rows are now -----------------------------------------------------------------
+Join = Callable[[list[float]], float]
 
 
-def _joined(pairs: Iterable[tuple[Any, Any]], join: Callable[[float, float], float]) -> Values:
+def _joined(pairs: Iterable[tuple[Any, Any]], join: Join = sum) -> Values:
     """Return {labels: value}; join the values of the same labels, leave out those not known."""
-    values: dict[Any, float] = {}
+    values = defaultdict(list)
     for labels, value in pairs:
         if value is not None:
-            values[labels] = join(values[labels], value) if labels in values else value
-    return values
+            values[labels].append(value)
+    return {labels: join(of_labels) for labels, of_labels in values.items()}
 
 
-def _counts(now: figures.Figures, what: str, join: Callable[[float, float], float] = add) -> Values:
+def _counts(now: figures.Figures, what: str, join: Join = sum) -> Values:
     """Return a count of each model, over all databases, by channel where it is known so."""
     pairs = []
     for table in now.models:
@@ -165,31 +164,6 @@ def _counts(now: figures.Figures, what: str, join: Callable[[float, float], floa
     return _joined(pairs, join)
 
 
-def _gauges(now: figures.Figures) -> Iterator[tuple[str, str, tuple[str, ...], Values]]:
-    """Yield name, text, labels and values of each gauge."""
-    by_status = {
-        (*where, status): rows
-        for status in ("ready", "doing", "done")
-        for where, rows in _counts(now, status).items()
-    }
-    text = "Rows by status; of large tables those DONE are an estimate."
-    yield "rows", text, (*_ROW, "status"), by_status
-    yield "failed_rows", "Rows that are DONE and have failed.", _ROW, _counts(now, "failed")
-    yield "stale_rows", "DOING rows whose lease is over.", _ROW, _counts(now, "stale")
-    oldest = _counts(now, "oldest_ready_seconds", max)
-    yield "oldest_ready_seconds", "Seconds since the oldest READY row was added.", _ROW, oldest
-    down = {table.name for table in now.models if table.total is None}
-    up = {(table.name,): table.name not in down for table in now.models}
-    yield "rows_up", "Whether a model's rows could be counted.", ("model",), up
-    lengths = [((_label(name),), n) for name, n in (now.queues or {}).items() if n < float("inf")]
-    text = "Messages that wait in the queue of a channel."
-    yield "queue_messages", text, ("channel",), _joined(lengths, add)
-    yield "broker_up", "Whether the broker answers.", (), {(): now.broker is None}
-    workers = None if now.workers is None else len(now.workers)
-    yield "workers", "Celery workers that answer.", (), {(): workers}
-    yield "last_reset_seconds", "Seconds since the last reset.", (), {(): now.last_reset}
-
-
 class Rows:
     """A collector of the gauges: what rows, queues and workers are like now.
 
@@ -199,15 +173,38 @@ class Rows:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield a family of samples for each gauge."""
-        for name, text, labels, values in _gauges(figures.read(history=False)):
+        now = figures.read(history=False)
+        by_status = {
+            (*where, status): rows
+            for status in ("ready", "doing", "done")
+            for where, rows in _counts(now, status).items()
+        }
+        oldest = _counts(now, "oldest_ready_seconds", max)
+        down = {table.name for table in now.models if table.total is None}
+        up = {(table.name,): table.name not in down for table in now.models}
+        queues = (now.queues or {}).items()
+        lengths = _joined(((_label(name),), n) for name, n in queues if n < float("inf"))
+        workers = None if now.workers is None else len(now.workers)
+        status_text = "Rows by status; of large tables those DONE are an estimate."
+        oldest_text = "Seconds since the oldest READY row was added."
+        queue_text = "Messages that wait in the queue of a channel."
+        gauges: list[tuple[str, str, tuple[str, ...], Values]] = [
+            ("rows", status_text, (*_ROW, "status"), by_status),
+            ("failed_rows", "Rows that are DONE and have failed.", _ROW, _counts(now, "failed")),
+            ("stale_rows", "DOING rows whose lease is over.", _ROW, _counts(now, "stale")),
+            ("oldest_ready_seconds", oldest_text, _ROW, oldest),
+            ("rows_up", "Whether a model's rows could be counted.", ("model",), up),
+            ("queue_messages", queue_text, ("channel",), lengths),
+            ("broker_up", "Whether the broker answers.", (), {(): now.broker is None}),
+            ("workers", "Celery workers that answer.", (), {(): workers}),
+            ("last_reset_seconds", "Seconds since the last reset.", (), {(): now.last_reset}),
+        ]
+        for name, text, labels, values in gauges:
             family = GaugeMetricFamily(f"simpletask2_{name}", text, labels=labels)
             for where, value in values.items():
                 if value is not None:
                     family.add_metric(where, value)
             yield family
-
-
-# -- the page --------------------------------------------------------------------------------
 
 
 def registry() -> CollectorRegistry:

@@ -64,10 +64,9 @@ def run(row: Row, proxy: Any = None, throw: bool = True) -> Run:
         text = translate("{row!r} has no row yet: save it before running it.")
         raise ValueError(text.format(row=row))
     data, error = None, None
-    with answering(proxy) as came:
+    with answering(proxy) as came, clock.this_one():
         try:
-            with clock.this_one():
-                data = executor.run(type(row), databases.of(row), row.pk)["data"]
+            data = executor.run(type(row), databases.of(row), row.pk)["data"]
         except DjangoSimpleTask2Error as failed:
             error = failed
     with suppress(type(row).DoesNotExist):  # its handler may have deleted it

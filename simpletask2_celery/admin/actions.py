@@ -33,10 +33,7 @@ Act = Callable[[Any, HttpRequest, QuerySet[Any]], Any]
 
 
 def asks_first(consequence: Any) -> Callable[[Act], Act]:
-    """Let an action ask before it acts on more than ``FEW`` rows.
-
-    ``consequence`` is a lazy text: the question says by it what the action will do.
-    """
+    """Let an action ask before it acts on more than ``FEW`` rows, and say its ``consequence``."""
 
     def decorate(act: Act) -> Act:
         @functools.wraps(act)
@@ -54,8 +51,7 @@ def asks_first(consequence: Any) -> Callable[[Act], Act]:
 
 
 @admin.action(
-    permissions=["change"],
-    description=_("Reset selected tasks and push them to message queue"),
+    permissions=["change"], description=_("Reset selected tasks and push them to message queue")
 )
 @asks_first(
     _(

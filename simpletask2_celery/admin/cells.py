@@ -28,11 +28,7 @@ LOOKS: dict[str, tuple[Any, str]] = {
 
 
 def look(row: Row, now: datetime.datetime) -> str:
-    """Return how a row is shown: the name of one of ``LOOKS``.
-
-    A DOING row is stale when its lease is over. A DONE row whose ``success`` is None was
-    marked done.
-    """
+    """Return how a row is shown: the name of one of ``LOOKS``."""
     if row.status == states.DOING:
         return "stale" if row.auto_reset_time and row.auto_reset_time < now else "doing"
     if row.status != states.DONE:

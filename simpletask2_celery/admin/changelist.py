@@ -1,7 +1,4 @@
-"""The admin's list of rows, with its dates and filters, made for tables of millions.
-
-It neither counts nor scans the whole table.
-"""
+"""The admin's list of rows, its dates and filters, without a scan of tables of millions."""
 
 import datetime
 from calendar import monthrange
@@ -50,13 +47,10 @@ class TaskList(ChangeList):
     """The rows of a page, and the dates above them."""
 
     def get_filters(self, request: HttpRequest) -> Any:
-        """Return what Django does, and note the time that the dates ask for.
-
-        Raises IncorrectLookupParameters for dates that are none.
-        """
+        """Return what Django does, and note the time that the dates ask for."""
         try:
             filters: Any = super().get_filters(request)
-        except (ValueError, OverflowError) as error:
+        except (OverflowError, ValueError) as error:  # of a date that is none
             raise IncorrectLookupParameters(error) from error
         times = (filters[2].get(f"add_time__{name}", [None])[-1] for name in ("gte", "lt"))
         self.added = [time if isinstance(time, datetime.datetime) else None for time in times]
@@ -67,15 +61,12 @@ class TaskList(ChangeList):
         try:
             rows: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
             return time_ranges.narrow(rows, *self.added) if any(self.added) else rows
-        except OverflowError as error:
+        except OverflowError as error:  # of a time at the end of the calendar
             raise IncorrectLookupParameters(error) from error
 
     @cached_property
     def hierarchy(self) -> dict[str, Any] | None:
-        """The links to years, months and days: of the calendar, whether rows or none.
-
-        Django asks the whole table for those that have rows.
-        """
+        """Links to all years, months and days; to find those with rows, Django reads the table."""
         texts = (self.params.get(f"add_time__{part}", "") for part in PARTS)
         chosen = [int(text) for text in takewhile(bool, texts)]
         today = cells.local(timezone.now()).date()
@@ -170,7 +161,7 @@ class ChannelFilter(admin.SimpleListFilter):
             unset |= Q(**{f"{column.name}__in": ["", "default"]})
         try:
             return queryset.filter(unset if channel == "default" else Q(**{column.name: channel}))
-        except (ValueError, ValidationError) as error:
+        except (ValueError, ValidationError) as error:  # of a column of numbers, say
             raise IncorrectLookupParameters(error) from error
 
 

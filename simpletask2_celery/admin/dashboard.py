@@ -7,7 +7,6 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
-from django.utils.cache import add_never_cache_headers
 from django.utils.text import capfirst
 from django.utils.translation import gettext as translate
 
@@ -34,9 +33,7 @@ def show(request: HttpRequest, site: AdminSite) -> HttpResponse:
         "read_at": cells.local(facts.at),
     }
     request.current_app = site.name
-    page = TemplateResponse(request, "simpletask2_celery/dashboard.html", context)
-    add_never_cache_headers(page)
-    return page
+    return TemplateResponse(request, "simpletask2_celery/dashboard.html", context)
 
 
 def _may_view(request: HttpRequest, site: AdminSite, model: type[models.Model]) -> bool:
@@ -79,8 +76,7 @@ def _tiles(facts: Figures) -> list[dict[str, str]]:
 
 def _card(one: ModelFigures, site: AdminSite) -> dict[str, Any]:
     meta = one.model._meta
-    changelist = _changelist(one, site)
-    problem = one.problem
+    changelist, problem = _changelist(one, site), one.problem
     if problem == limits.TOO_LONG:
         problem = translate("The database took too long to say more.")
     elif problem is not None:
@@ -145,13 +141,8 @@ def _numbers(total: Counts, changelist: str | None) -> list[dict[str, Any]]:
 
 
 def _channel(counts: Counts) -> dict[str, Any]:
-    return {
-        "name": translate("all others") if counts.channel is None else counts.channel,
-        "ready": counts.ready,
-        "doing": counts.doing,
-        "stale": counts.stale,
-        "oldest": cells.duration(counts.oldest_ready_seconds),
-    }
+    name = translate("all others") if counts.channel is None else counts.channel
+    return {**vars(counts), "name": name, "oldest": cells.duration(counts.oldest_ready_seconds)}
 
 
 def _times(times: Times) -> dict[str, Any]:

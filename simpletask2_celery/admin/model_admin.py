@@ -3,6 +3,7 @@
 import datetime
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.translation import gettext_lazy as _
 
-from ..rows import clock, states
+from ..rows import clock, querysets, states
 from ..watching import time_ranges
 from . import cells, dashboard, timeline
 from .actions import ACTIONS
@@ -117,16 +118,11 @@ class SimpleTaskAdminMixin(Base):
 
     def _keys_in(self, text: str) -> set[Any]:
         """Return the keys that a text names, in one of the ways that logs write them."""
-        key: Any = self.opts.pk
-        while key.remote_field:
-            key = key.target_field
+        key = querysets.target_field(self.opts.pk)
         keys = set()
         for part in {text.strip(), *re.split(r"[\s,]+", text.strip())}:
-            name = part.removeprefix(f"{self.opts.label_lower}:")
-            try:
-                keys.add(key.clean(name, None))
-            except ValidationError:  # names no row
-                continue
+            with suppress(ValidationError):  # of a part that names no row
+                keys.add(key.clean(part.removeprefix(f"{self.opts.label_lower}:"), None))
         return keys
 
     def get_urls(self) -> Any:

@@ -80,10 +80,7 @@ def _steps(row: Row, look: str, end: datetime.datetime) -> Iterator[Line]:
 
 
 def draw(row: Row, now: datetime.datetime) -> list[dict[str, Any]]:
-    """Return the lines as the page shows them, each with its bar.
-
-    ``x`` and ``width`` are percents of the time from the row's making to now or its end.
-    """
+    """Return the lines as the page shows them; ``x`` and ``width`` are percents of all the time."""
     begin, events = row.add_time, list(lines(row, now))
     whole = max(max(line.end or line.begin for line in events) - begin, SECOND / 1000)
 

@@ -1,7 +1,8 @@
 """One Redis client for all messages of a channel: kombu makes a new one for each use.
 
-Each new client copies all of redis-py's callbacks, which costs as much as a message.
-celery/kombu#2024 asks for the same upstream. Channels of other brokers are left as they are.
+Each new client copies all of redis-py's callbacks, which costs as much as a message. Channels of
+other brokers are left as they are. tests/integration/fast/test_one_client.py fails when kombu no
+longer needs this.
 """
 
 from contextlib import nullcontext
@@ -10,10 +11,15 @@ from typing import Any
 from celery import bootsteps
 
 
-def keep_one(channel: Any) -> None:
-    """Have a channel of Redis use one client, which takes connections from its pool."""
-    if hasattr(channel, "conn_or_acquire") and hasattr(channel, "_create_client"):
-        kept = channel._create_client()
+def keep_one(channel: Any, single_connection: bool = False) -> None:
+    """Have a channel of Redis use one client, which takes connections from its pool.
+
+    With ``single_connection`` the client keeps one: the channel is one thread's at a time.
+    """
+    if hasattr(channel, "conn_or_acquire"):
+        kept = channel.Client(
+            connection_pool=channel.pool, single_connection_client=single_connection
+        )
         channel.conn_or_acquire = lambda client=None: nullcontext(client or kept)
 
 

@@ -12,6 +12,9 @@ from typing import Any
 from django.db import connections, models, router, transaction
 from django.db.models.signals import post_save, pre_save
 
+#: Most values are of these types, which are parameters.
+_PLAIN = frozenset({type(None), bool, int, float, str, datetime.datetime})
+
 #: On PostgreSQL these fields pass such values through unchanged.
 _UNCHANGED: dict[type, type] = {
     models.AutoField: int,
@@ -141,12 +144,14 @@ def saves_as_django_does(model: Any, base: Any) -> bool:
 
 def _are_plain(values: Iterable[Any]) -> bool:
     """Tell whether each value is a parameter, and no expression that becomes SQL."""
-    return not any(
-        hasattr(value, "resolve_expression")
-        or hasattr(value, "prepare_database_save")
-        or hasattr(value, "as_sql")
-        for value in values
-    )
+    for value in values:
+        if type(value) not in _PLAIN and (
+            hasattr(value, "resolve_expression")
+            or hasattr(value, "prepare_database_save")
+            or hasattr(value, "as_sql")
+        ):
+            return False
+    return True
 
 
 @cache

@@ -97,40 +97,34 @@ class Copier:
 
     def __init__(self, producer: Producer, parent: Any, templates: _Templates, make: Make) -> None:
         self._producer = producer
-        self._templates = templates
+        self._of_app = templates
         self._make = make
         self._is_list = _is_list(producer.channel)
+        self._templates: _Templates = {}  # {(kind, many): template}, declared by this producer
         self._texts: dict[str, list[str]] = {}  # {key of a list: what is to be pushed to it}
-        self._family = {}
+        self._root = self._parent = None
         if parent is not None:  # as Celery does: a task that a task has sent
-            request = parent.request
-            root = request.root_id or request.id
-            self._family = {"root_id": root, "parent_id": request.id}
-        # A message names its process as its origin; a tracer may come and go.
-        self._origin = os.getpid(), self._is_list
+            self._root = parent.request.root_id or parent.request.id
+            self._parent = parent.request.id
 
     def send(self, kind: Any, row: Any) -> bool:
         """Send the message of a row, or of a list of rows; False if Celery has to make it."""
-        many = isinstance(row, list)
-        key = *self._origin, kind, many
+        key = kind, isinstance(row, list)
         if key not in self._templates:
-            if len(self._templates) >= _MOST:
-                self._templates.clear()
-            self._templates[key] = self._template(kind, [_ROW] if many else _ROW)
+            self._templates[key] = self._template(*key)
         template = self._templates[key]
         if template is None:
             return False
-        template.declare(self._producer)
         task_id = uuid()
-        ids = {"id": task_id, "root_id": task_id, "parent_id": None, **self._family}
+        root = self._root or task_id
         is_number = type(row) is int
         body = template.body(str(row) if is_number else json.dumps(row))
         row_repr = str(row) if is_number else saferepr(row, _LONGEST_REPR)
         if template.list_key is None:
-            template.publish(self._producer, body, row_repr, ids)
+            template.publish(self._producer, body, row_repr, task_id, root, self._parent)
             return True
         texts = self._texts.setdefault(template.list_key, [])
-        texts.append(template.pushed(body, row_repr, ids))
+        texts.append(template.pushed(body, row_repr, task_id, root, self._parent))
         if len(texts) >= BATCH:
             self.flush()
         return True
@@ -143,8 +137,20 @@ class Copier:
                     client.lpush(key, *texts)
             self._texts.clear()
 
-    def _template(self, kind: Any, mark: Any) -> "_Template | None":
-        """Return the template of a kind, with ``mark`` for its row or rows."""
+    def _template(self, kind: Any, many: bool) -> "_Template | None":
+        """Return the app's template of a kind, whose queue the broker has."""
+        # A message names its process as its origin; a tracer may come and go.
+        key = os.getpid(), self._is_list, kind, many
+        if key not in self._of_app:
+            if len(self._of_app) >= _MOST:
+                self._of_app.clear()
+            self._of_app[key] = self._new_template(kind, [_ROW] if many else _ROW)
+        if (template := self._of_app[key]) is not None:
+            template.declare(self._producer)
+        return template
+
+    def _new_template(self, kind: Any, mark: Any) -> "_Template | None":
+        """Have Celery make a message, with ``mark`` for its row or rows."""
         recorder = _Recorder(self._producer)
         try:
             self._make(recorder, kind, mark, {})
@@ -185,23 +191,23 @@ class _Template:
         """Return the message's text for a row, or a list of rows, as JSON."""
         return f"{self._before}{row}{self._after}"
 
-    def pushed(self, body: str, row_repr: str, ids: dict[str, Any]) -> str:
-        """Return the text that kombu would push to Redis; ``ids`` as of :meth:`publish`."""
+    def pushed(self, body: str, row_repr: str, task_id: str, root: str, parent: str | None) -> str:
+        """Return the text that kombu would push to Redis; ids as of :meth:`publish`."""
         return self._pushed % {
             "body": b64encode(body.encode()).decode(),
             "row": row_repr if row_repr.isdecimal() else json.dumps(row_repr)[1:-1],
-            "id": ids["id"],
-            "root_id": ids["root_id"],
-            "parent_id": json.dumps(ids["parent_id"]),
+            "id": task_id,
+            "root_id": root,
+            "parent_id": "null" if parent is None else json.dumps(parent),
         }
 
     def record_push(self, channel: Any, mark: Any) -> None:
         """Keep what kombu pushes to Redis for such a message, if it can be copied."""
         body = self.body(json.dumps(mark))
         holes = {name: uuid() for name in ("body", "row", "id", "root_id", "parent_id")}
-        ids = {name: holes[name] for name in ("id", "root_id", "parent_id")}
+        ids = [holes[name] for name in ("id", "root_id", "parent_id")]
         recorder = _Recorder(channel)
-        self.publish(Producer(recorder, auto_declare=False), body, holes["row"], ids)
+        self.publish(Producer(recorder, auto_declare=False), body, holes["row"], *ids)
         if [name for name, *_ in recorder.commands] != ["lpush"]:  # an expiring queue has more
             return
         [(_, key, text)] = recorder.commands
@@ -229,13 +235,16 @@ class _Template:
                 producer.maybe_declare(queue)
             declared.add(self)
 
-    def publish(self, producer: Any, body: str, row_repr: str, ids: dict[str, Any]) -> None:
-        """Send a message by kombu; ``ids`` are its own, its root's and its parent's."""
+    def publish(
+        self, producer: Any, body: str, row_repr: str, task_id: str, root: str, parent: str | None
+    ) -> None:
+        """Send a message by kombu; the ids are its own, its root's and its parent's."""
+        ids = {"id": task_id, "root_id": root, "parent_id": parent}
         headers = {**self._headers, **ids, "kwargsrepr": row_repr.join(self._repr)}
         producer.publish(
             body,
             headers=headers,
-            correlation_id=ids["id"],
+            correlation_id=task_id,
             declare=None if self.is_declared_once else self._queues,
             **self._properties,
         )

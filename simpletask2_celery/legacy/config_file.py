@@ -24,6 +24,7 @@ from ..conf import conf
 from ..recovery import schedule
 
 logger = logging.getLogger(__name__)
+_warn_once = cache(logger.warning)
 
 MAX_SIZE = 1024 * 1024  # bytes
 _TAG = "tag:yaml.org,2002:"
@@ -140,15 +141,10 @@ def log_unused(values: dict[str, Any], source: str) -> None:
         _warn_once("%s: without a meaning under Celery: %s", source, names)
 
 
-_warn_once = cache(logger.warning)
-
-
 def broker_url(url: str) -> str:
-    """Return the URL of a Redis client as one of a Celery broker.
+    """Return a Redis client's URL as a Celery broker's: database, login and options of TLS.
 
-    It keeps the database, the credentials and the options of TLS. Celery has no use for
-    other options, such as decode_responses. Raises ValueError for what is no URL of Redis;
-    its text never holds the URL, which may hold a password.
+    Raises ValueError for what is no URL of Redis. Its text holds no URL, and so no password.
     """
     try:
         parts = urlsplit(url)

@@ -7,12 +7,10 @@ again ten seconds later.
 """
 
 import datetime
-import itertools
 import logging
 import random
 import re
 import time
-from collections.abc import Iterator
 
 from django.db import models, router
 from django.db.models import Q
@@ -22,7 +20,7 @@ from .. import exceptions
 from ..conf import conf
 from ..publishing import to_lists
 from ..rows import claiming, lookup, querysets, task_info
-from ..rows.model import Row
+from ..rows.model import Row, task_models
 from . import lists
 
 logger = logging.getLogger(__name__)
@@ -34,16 +32,15 @@ SLACK = 1  # second between two machines' clocks
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def take(channels: list[str], task_models: list[type[Row]]) -> str:
+def take(channels: list[str]) -> str:
     """Reserve a READY row of the channels and return its "app.model:pk".
 
-    Waits for one as long as ``DJANGO_SIMPLETASK2_TASK_PULL_TIMEOUT`` says. Raises
-    DjangoSimpleTask2Error 2910012 where none has come.
+    Raises DjangoSimpleTask2Error 2910012 if none comes within the ``TASK_PULL_TIMEOUT``.
     """
     end = time.monotonic() + conf.task_pull_timeout
     names = [name for name in dict.fromkeys(channels) if not _UNSTORABLE.search(name)]
     while True:
-        name = _from_lists(names) or _from_database(names, task_models)
+        name = _from_lists(names) or _from_database(names)
         if name is not None:
             return name
         rest = end - time.monotonic()
@@ -54,19 +51,18 @@ def take(channels: list[str], task_models: list[type[Row]]) -> str:
 
 
 def _from_lists(channels: list[str]) -> str | None:
-    for channel in channels:
-        if conf.publish_to == "celery" and channel not in conf.legacy_channels:
-            continue
-        if to_lists.breaker.is_open():
-            return None
-        try:
+    if conf.publish_to == "celery":
+        channels = [name for name in channels if name in conf.legacy_channels]
+    if to_lists.breaker.is_open():
+        return None
+    try:
+        for channel in channels:
             while (entry := lists.oldest(channel)) is not None:
                 if name := _from_entry(channel, entry):
                     return name
-        except Exception as error:  # without Redis there is the database still
-            to_lists.breaker.open()
-            logger.warning("No entry from the Redis lists: %s", type(error).__name__)
-            return None
+    except Exception as error:  # without Redis there is the database still
+        to_lists.breaker.open()
+        logger.warning("No entry from the Redis lists: %s", type(error).__name__)
     return None
 
 
@@ -83,14 +79,16 @@ def _from_entry(channel: str, entry: bytes) -> str | None:
     return name if is_reserved else None
 
 
-def _from_database(channels: list[str], task_models: list[type[Row]]) -> str | None:
-    for model in random.sample(task_models, len(task_models)):  # no model waits for another
+def _from_database(channels: list[str]) -> str | None:
+    models_of_tasks = task_models()
+    random.shuffle(models_of_tasks)  # no model waits for another
+    for model in models_of_tasks:
         using = router.db_for_write(model)  # "app.model:pk" names no row of another database
         rows = claiming.unreserved(model, using).filter(_in_channels(model, channels))
-        pages: Iterator[list[Row]] = querysets.pages(rows, PAGE)
-        for row in itertools.chain.from_iterable(pages):
-            if _is_due(row, channels) and claiming.reserve(model, using, row.pk):
-                return row.get_task_info()
+        for page in querysets.pages(rows, PAGE):
+            for row in page:
+                if _is_due(row, channels) and claiming.reserve(model, using, row.pk):
+                    return str(row.get_task_info())
     return None
 
 

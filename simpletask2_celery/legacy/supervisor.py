@@ -95,10 +95,7 @@ def run(plan: Plan) -> None:
 
 
 def keep_alive(plan: Plan, role: str, words: list[str]) -> Iterator[Process | None]:
-    """Yield the process of a role as often as asked, or None while a dead one's rest lasts.
-
-    Each ``next()`` is a look at the process, which starts it where it has to be started.
-    """
+    """Start the process of a role whenever it is dead; yield it, or None while it has to rest."""
     rest = 0.0
     while True:
         started = time.monotonic()
@@ -125,21 +122,20 @@ def keep_alive(plan: Plan, role: str, words: list[str]) -> Iterator[Process | No
 
 def _stop_warmly(processes: list[Process], signals: list[int]) -> None:
     """Stop the processes; a second signal cuts off the steps under way."""
-
-    def send(number: int) -> bool:
-        """Send a signal to whoever lives; tell whether somebody does. 0 is no signal."""
-        for process in processes:
-            process.send_signal(number)
-        return any(process.returncode is None for process in processes)
-
     logger.info("Stopping: steps under way are finished. A second signal cuts them off.")
-    send(signal.SIGTERM)
-    while len(signals) < 2 and send(0):
+    for process in processes:
+        process.terminate()
+    while len(signals) < 2 and any(process.poll() is None for process in processes):
         time.sleep(POLL)
+    for process in processes:
+        process.send_signal(signal.SIGQUIT)
     end = time.monotonic() + CUT_OFF
-    send(signal.SIGQUIT)
-    while send(0 if time.monotonic() < end else signal.SIGKILL):  # it may wait for the broker
-        time.sleep(POLL)
+    for process in processes:
+        try:
+            process.wait(max(end - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:  # it may wait for the broker
+            process.kill()
+            process.wait()
     logger.info("Stopped.")
 
 
@@ -155,10 +151,7 @@ def end_with_parent() -> None:
 
 
 def detach(plan: Plan) -> str:
-    """Run the supervisor in the background; return what to tell the user.
-
-    Raises Failed where one runs already or where it does not come up.
-    """
+    """Run the supervisor in the background; return what to tell the user, or raise Failed."""
     if pid := running(plan):
         raise _runs_already(plan.pidfile, pid)
     output = plan.logfile or plan.pidfile.with_suffix(".log")
@@ -177,10 +170,7 @@ def detach(plan: Plan) -> str:
 
 
 def stop(plan: Plan) -> str:
-    """Stop the supervisor warmly and return what to tell the user.
-
-    Raises Failed where it still runs after ``stop-timeout`` seconds (30).
-    """
+    """Stop the supervisor warmly, within ``stop-timeout`` seconds; return what to tell the user."""
     pid = running(plan)
     if not pid:
         return "not running"
@@ -212,16 +202,16 @@ def running(plan: Plan) -> int | None:
         with open(plan.pidfile, opener=_never_a_link) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
             except BlockingIOError:
-                pid = int(file.read() or 0) or None
-                if pid and not _is_supervisor(pid, os.fstat(file.fileno()).st_uid):
-                    raise ValueError(f"pid {pid} is no supervisor of its owner's") from None
-                return pid
+                pid = int(file.read() or 0)
+            if pid and not _is_supervisor(pid, os.fstat(file.fileno()).st_uid):
+                raise ValueError(f"pid {pid} is no supervisor of its owner's")
+            return pid or None
     except FileNotFoundError:
-        pass
+        return None
     except (OSError, ValueError) as error:
         raise Failed(f"The pidfile {plan.pidfile} cannot be used: {error}") from None
-    return None
 
 
 def _never_a_link(path: str, flags: int) -> int:

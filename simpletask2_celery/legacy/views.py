@@ -24,13 +24,10 @@ from ..conf import conf
 from ..exceptions import DjangoSimpleTask2Error
 from ..recovery import auto_reset
 from ..rows import lookup, querysets, task_info
-from ..rows.model import task_models
 from ..running import envelope
 from . import reservations
 
 logger = logging.getLogger(__name__)
-
-View = Callable[[HttpRequest], JsonResponse]
 
 MOST_CHANNELS = 1000  # of a get_a_task
 _LEVELS = {  # of the log; INFO for other errors
@@ -44,7 +41,7 @@ _LEVELS = {  # of the log; INFO for other errors
 }
 
 
-def api(act: Callable[[dict[str, Any]], Any]) -> View:
+def api(act: Callable[[dict[str, Any]], Any]) -> Callable[[HttpRequest], JsonResponse]:
     """Make a view of a function of a payload: key, envelope and error handling."""
 
     @functools.wraps(act)
@@ -70,12 +67,8 @@ def api(act: Callable[[dict[str, Any]], Any]) -> View:
 
 @api
 def do_task(payload: dict[str, Any]) -> dict[str, Any]:
-    """Run one step of a row: ``task_info``, ``step``, and what a proxy request brought.
-
-    Returns what :meth:`SimpleTask.do_task` does. Raises DjangoSimpleTask2Error.
-    """
-    name = payload.get("task_info")
-    if name in (None, ""):
+    """Run one step of a row: ``task_info``, ``step``, and what a proxy request brought."""
+    if (name := payload.get("task_info")) in (None, ""):
         raise exceptions.error(exceptions.TASK_INFO_MISSING, payload=task_info.short(payload))
     for field in ("proxied_content", "proxied_error"):
         if payload.get(field) is not None:
@@ -89,17 +82,14 @@ def do_task(payload: dict[str, Any]) -> dict[str, Any]:
 
 @api
 def get_a_task(payload: dict[str, Any]) -> str:
-    """Hand out a READY row of the ``channels`` ("a,b"); return its "app.model:pk".
-
-    Raises DjangoSimpleTask2Error 2910012 where there is none.
-    """
+    """Hand out a READY row of the ``channels`` ("a,b"); return its "app.model:pk"."""
     channels = payload.get("channels", "default")
     _require_text("channels", channels)
     names = [name.strip() for name in channels.split(",") if name.strip()]
     if len(names) > MOST_CHANNELS:
         reason = translate("`channels` holds more than {most} names.")
         raise exceptions.error(exceptions.BAD_PAYLOAD, reason.format(most=MOST_CHANNELS))
-    return reservations.take(names, task_models())
+    return reservations.take(names)
 
 
 @api
@@ -109,25 +99,19 @@ def do_auto_reset(payload: dict[str, Any]) -> dict[str, int]:
 
 
 def _payload(request: HttpRequest) -> dict[str, Any]:
-    payload = None
-    if request.method == "POST":
-        try:
-            payload = json.loads(request.body)
-        except (UnreadablePostError, RawPostDataException):
-            pass  # a client has not sent its body to the end, or a middleware has read it
-        except (ValueError, RecursionError, SuspiciousOperation):
-            pass  # no JSON, integers or nesting beyond Python's limits, a body beyond Django's
+    try:
+        payload = json.loads(request.body) if request.method == "POST" else None
+    except (UnreadablePostError, RawPostDataException):
+        payload = None  # a client has not sent all of its body, or a middleware has read it
+    except (ValueError, RecursionError, SuspiciousOperation):
+        payload = None  # no JSON, or beyond the limits of Python or Django
     if not isinstance(payload, dict):
         raise exceptions.error(exceptions.BAD_PAYLOAD)
     return payload
 
 
 def _require_aclkey(payload: dict[str, Any]) -> None:
-    """Check the key, and take it out of the payload, so that nobody else sees it.
-
-    Raises DjangoSimpleTask2Error 2910002 where there is none, 2910003 where it is not
-    the project's (section 6 of the compatibility page).
-    """
+    """Check the key (section 6 of the compatibility page), and take it out of the payload."""
     key = payload.pop("aclkey", None)
     if not key:
         raise exceptions.error(exceptions.ACLKEY_MISSING)

@@ -1,13 +1,14 @@
 """What the commands that steer rows share: which rows, and how to work through them.
 
-They work a page at a time, and each page is whole: Ctrl-C waits for its end. A second one
-does not, and the database rolls back what it is about to do.
+Ctrl-C waits for the end of a page of rows. A second one does not: the database rolls
+that page back.
 """
 
 import datetime
 import difflib
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +22,8 @@ from django.utils.translation import ngettext
 from .. import exceptions
 from ..rows import clock, databases, lookup, querysets, task_info
 from ..rows.model import Row, task_models
-from .terminal import INTERRUPTED, Interrupt, Progress
+from .terminal import INTERRUPTED, Interrupt, progress
 
-EXAMPLES = 5
 #: Lookups whose value is one of the field's own.
 _COMPARISONS = {"exact", "lt", "lte", "gt", "gte"}
 
@@ -46,14 +46,14 @@ class Part:
         still = self.still & Q(**values)
         return Part(self.model, self.using, self.rows.filter(**values), still)
 
-    def __str__(self) -> str:
-        return f"{self.model._meta.label_lower} ({self.using})"
-
 
 class SelectionCommand(BaseCommand):
     """A command for the rows that its arguments select; subclasses say what it does."""
 
-    asks = True
+    #: What is asked at a terminal before any row is changed; None for nothing.
+    question: Any = None
+    #: How many rows are done; like the question an ``ngettext_lazy`` with a {count}.
+    summary: Any
     done = 0
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -69,29 +69,37 @@ class SelectionCommand(BaseCommand):
         add("--database", choices=tuple(connections), help=text)
         text = translate("say how many rows it would be, and change nothing")
         add("--dry-run", action="store_true", help=text)
-        if self.asks:
+        if self.question:
             names, text = ("--no-input", "--noinput"), translate("ask nothing")
             add(*names, action="store_false", dest="interactive", help=text)
 
-    # -- what a subclass says ----------------------------------------------------
-
     def parts(self, options: dict[str, Any]) -> list[Part]:
-        """Return the rows to work on. Raises CommandError for bad options."""
-        return selected(options)
+        """Return the rows that the options select, by model and database.
+
+        Raises CommandError for an unknown model, field or lookup, and for a value or a
+        primary key that cannot be one.
+        """
+        chosen, ids = _models(options["models"], options["all_models"]), options["ids"]
+        if ids and len(chosen) > 1:
+            raise CommandError(translate("--ids takes the primary keys of one model only."))
+        parts = []
+        for model in chosen:
+            for using in _databases(model, options["database"], ids):
+                part = Part(model, using, querysets.own_rows(model, using), Q())
+                if ids:
+                    part = part.narrow(pk__in=[_key(part, each) for each in ids])
+                for condition in options["filter"] or ():
+                    part = _filtered(part, condition)
+                parts.append(part)
+        return parts
 
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
-        """Work through the rows; after each page, where it may stop, yield the page's number."""
+        """Work through the rows; yield the number of each page, after which it may stop."""
         raise NotImplementedError
 
-    def question(self, count: int) -> str:
-        """Return the question to a terminal before ``count`` rows are changed."""
-        raise NotImplementedError
-
-    def summary(self, count: int) -> str:
-        """Return the sentence about the ``count`` rows that are done."""
-        raise NotImplementedError
-
-    # -- the story ---------------------------------------------------------------
+    def result(self) -> str:
+        """Return the sentence about the rows that are done."""
+        return str(self.summary.format(count=self.done))
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Work through the rows and say how many there were. Exit code 130 after Ctrl-C."""
@@ -99,13 +107,11 @@ class SelectionCommand(BaseCommand):
         try:
             self._run(options)
         except KeyboardInterrupt:
-            text = translate("Stopped. {summary}").format(summary=self.summary(self.done))
-            self.stderr.write(text)
+            self.stderr.write(translate("Stopped. {summary}").format(summary=self.result()))
             sys.exit(INTERRUPTED)
         except DatabaseError as error:
             text = translate("The database failed: {error} {summary}")
-            done = self.summary(self.done)
-            raise CommandError(text.format(error=error, summary=done)) from error
+            raise CommandError(text.format(error=error, summary=self.result())) from error
 
     def _run(self, options: dict[str, Any]) -> None:
         parts = self.parts(options)
@@ -114,52 +120,29 @@ class SelectionCommand(BaseCommand):
                 self.stdout.write(_preview(part))
             return
         total = sum(part.rows.count() for part in parts)
-        if total and self.asks and options["interactive"] and sys.stdin.isatty():
+        if total and self.question and options["interactive"] and sys.stdin.isatty():
             go_on = translate("Type 'yes' to go on:")
-            if input(f"{self.question(total)} {go_on} ") != "yes":
+            if input(f"{self.question.format(count=total)} {go_on} ") != "yes":
                 self.stdout.write(translate("Nothing was changed."))
                 return
-        with Interrupt() as interrupt, Progress(self.stderr, total) as progress:
+        with Interrupt() as interrupt, progress(self.stderr, total) as show:
             for part in parts if total else ():
                 for number in self.work(part, options):
                     self.done += number
-                    progress.show(self.done)
+                    show(self.done)
                     if interrupt.came:
                         raise KeyboardInterrupt
-        self.stdout.write(self.summary(self.done))
+        self.stdout.write(self.result())
 
 
 def _preview(part: Part) -> str:
     """Return how many rows a part has, and the names of the first."""
     count = part.rows.count()
-    keys = part.rows.order_by("pk").values_list("pk", flat=True)[:EXAMPLES]
+    keys = part.rows.order_by("pk").values_list("pk", flat=True)[:5]
     names = ", ".join(task_info.text(part.model, pk) for pk in keys)
     text = ngettext("{part}: {count} row", "{part}: {count} rows", count)
-    return text.format(part=part, count=count) + (f": {names}" if names else "")
-
-
-# -- which rows ---------------------------------------------------------------------
-
-
-def selected(options: dict[str, Any]) -> list[Part]:
-    """Return the rows that the options of a command select, by model and database.
-
-    Raises CommandError for an unknown model, field or lookup, and for a value or a
-    primary key that cannot be one.
-    """
-    chosen, ids = _models(options["models"], options["all_models"]), options["ids"]
-    if ids and len(chosen) > 1:
-        raise CommandError(translate("--ids takes the primary keys of one model only."))
-    parts = []
-    for model in chosen:
-        for using in _databases(model, options["database"], ids):
-            part = Part(model, using, querysets.own_rows(model, using), Q())
-            if ids:
-                part = part.narrow(pk__in=[_key(part, each) for each in ids])
-            for condition in options["filter"] or ():
-                part = _filtered(part, condition)
-            parts.append(part)
-    return parts
+    name = f"{part.model._meta.label_lower} ({part.using})"
+    return text.format(part=name, count=count) + (f": {names}" if names else "")
 
 
 def _models(labels: list[str], all_of_them: bool) -> list[type[Row]]:
@@ -209,9 +192,8 @@ def _filtered(part: Part, condition: str) -> Part:
     try:
         where = Q(**{path: _value(field, lookups, value)})
         rows = part.rows.filter(where)
-        rows.query.sql_with_params()
-    except EmptyResultSet:
-        pass  # a number that no such column can hold
+        with suppress(EmptyResultSet):  # a number that no such column can hold
+            rows.query.sql_with_params()
     except (FieldError, ValidationError, ValueError, TypeError, OverflowError) as error:
         text, short = translate("--filter {given}: {why}"), task_info.short(condition)
         why = " ".join(getattr(error, "messages", [str(error)]))
@@ -223,11 +205,7 @@ def _filtered(part: Part, condition: str) -> Part:
 
 
 def _field(model: type[models.Model], path: str) -> tuple[Any, list[str]]:
-    """Return the field that a path leads to, and the lookups after it.
-
-    Raises CommandError for an unknown name, which Django would take for a lookup, and for
-    a relation to many rows, which would select a row many times.
-    """
+    """Return the field that a path leads to, and the lookups after it. Raises CommandError."""
     field: Any = None
     at: Any = model
     names = path.split("__")
@@ -238,11 +216,12 @@ def _field(model: type[models.Model], path: str) -> tuple[Any, list[str]]:
         except FieldDoesNotExist:
             if field and (field.get_lookup(name) or field.get_transform(name)):
                 break
+            # Django would take it for a lookup.
             text = translate("{model} has no field {name}.")
             text = text.format(model=at._meta.label_lower, name=task_info.short(name))
             fields = [each.name for each in at._meta.get_fields()]
             raise CommandError(text + _did_you_mean(name, fields)) from None
-        if field.one_to_many or field.many_to_many:
+        if field.one_to_many or field.many_to_many:  # which would select a row many times
             text = translate("{name} leads to many rows; --filter follows one only.")
             raise CommandError(text.format(name=name))
         at = field.related_model
@@ -262,8 +241,7 @@ def _value(field: Any, lookups: list[str], text: str) -> Any:
         return models.BooleanField().to_python(text.capitalize())
     if last in ("in", "range"):
         return [_value(field, before, each) for each in text.split(",")]
-    while isinstance(field, models.ForeignKey):
-        field = field.target_field
+    field = querysets.target_field(field)
     if before or last not in _COMPARISONS or not isinstance(field, models.Field):
         return text  # which Django converts
     if isinstance(field, models.BooleanField):

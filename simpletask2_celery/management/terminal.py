@@ -3,6 +3,8 @@
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from django.utils.translation import gettext as translate
@@ -34,31 +36,29 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-class Progress:
-    """How far it is: a line that is rewritten on a terminal, else one every few seconds."""
+@contextmanager
+def progress(out: Any, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that shows how many rows are done, unless it did so a moment ago.
 
-    def __init__(self, out: Any, total: int) -> None:
-        self._out, self._total = out, total
-        self._is_terminal = out.isatty()
-        self._last = time.monotonic()
-        self._is_open = False  # a line that has no end yet
+    On a terminal it rewrites its line; otherwise it writes one every few seconds.
+    """
+    is_terminal, is_line_open, last = out.isatty(), False, time.monotonic()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._is_open:
-            self._out.write("", str)
-
-    def show(self, done: int) -> None:
-        """Say that ``done`` rows are done, unless it was said a moment ago."""
-        if time.monotonic() - self._last < (0.2 if self._is_terminal else EVERY):
+    def show(done: int) -> None:
+        nonlocal is_line_open, last
+        if time.monotonic() - last < (0.2 if is_terminal else EVERY):
             return
-        self._last = time.monotonic()
-        text = translate("{done} of {total} rows").format(done=done, total=self._total)
-        if self._is_terminal:
-            self._out.write(f"\r{text}\x1b[K", str, ending="")
-            self._out.flush()
-            self._is_open = True
+        last = time.monotonic()
+        text = translate("{done} of {total} rows").format(done=done, total=total)
+        if is_terminal:
+            out.write(f"\r{text}\x1b[K", str, ending="")
+            out.flush()
+            is_line_open = True
         else:
-            self._out.write(text, str)
+            out.write(text, str)
+
+    try:
+        yield show
+    finally:
+        if is_line_open:
+            out.write("", str)

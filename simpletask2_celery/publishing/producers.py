@@ -133,8 +133,8 @@ def _connected(app: Any, url: str | None) -> Producer:
     with NoFork():
         producer = Producer(connection(app, url))
         channel = producer.channel  # which connects
-        fast.keep_one_client(channel)
+        fast.keep_one_client(channel, single_connection=True)
         if hasattr(channel, "conn_or_acquire"):  # of Redis: messages take a pool of their own
             with channel.conn_or_acquire() as client:
-                client.ping()
+                client.pipeline().ping().execute()  # a batch has a connection of its own
     return producer

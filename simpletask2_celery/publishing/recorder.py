@@ -18,8 +18,6 @@ from ..rows.model import Row
 from . import messages, publisher, to_celery
 from .messages import Message
 
-_OPTIONS = ("queue", "countdown", "eta", "priority")
-
 
 @dataclass(frozen=True)
 class PublishedMessage:
@@ -39,16 +37,16 @@ class PublishedMessage:
     eta: datetime | None
     priority: int | None
 
-    def carries(self, row: Row) -> bool:
-        """Tell whether the message names this row."""
-        is_kin = (type(row), databases.of(row)) == (self.model, self.using)
-        return is_kin and row.pk in self.ids
+    def carries(self, row: Row, **options: Any) -> bool:
+        """Tell whether the message names this row, with those options that are not None."""
+        is_of_table = (type(row), databases.of(row)) == (self.model, self.using)
+        has_options = all(value in (None, getattr(self, name)) for name, value in options.items())
+        return is_of_table and row.pk in self.ids and has_options
 
     def __str__(self) -> str:
         names = ", ".join(task_info.text(self.model, pk) for pk in self.ids)
-        values = [(name, getattr(self, name)) for name in _OPTIONS]
-        options = [f"{name}={value!r}" for name, value in values if value is not None]
-        return f"{names} ({', '.join(options)})"
+        values = {name: getattr(self, name) for name in ("queue", "countdown", "eta", "priority")}
+        return f"{names} ({', '.join(_in_words(values))})"
 
 
 class Published:
@@ -86,17 +84,11 @@ class Published:
         Returns the messages that carry it. Raises AssertionError, which lists what was
         published.
         """
-        values = zip(_OPTIONS, (queue, countdown, eta, priority), strict=True)
-        options = [(name, value) for name, value in values if value is not None]
-        carrying = [
-            message
-            for message in self.messages
-            if message.carries(row)
-            and all(getattr(message, name) == value for name, value in options)
-        ]
+        options = {"queue": queue, "countdown": countdown, "eta": eta, "priority": priority}
+        carrying = [message for message in self.messages if message.carries(row, **options)]
         if not carrying:
             text = translate("{task_info} was not published{options}. {published}")
-            words = "".join(f", {name}={value!r}" for name, value in options)
+            words = "".join(f", {option}" for option in _in_words(options))
             name = row.get_task_info()
             raise AssertionError(text.format(task_info=name, options=words, published=self))
         return carrying
@@ -155,6 +147,10 @@ def _waiting() -> Iterator[tuple[publisher.Publication, bool]]:
         for _, hook, *_ in list(connection.run_on_commit):
             if isinstance(hook, publisher.Publication):
                 yield hook, in_test_only
+
+
+def _in_words(options: dict[str, Any]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in options.items() if value is not None]
 
 
 def _published(message: Message, options: dict[str, Any]) -> PublishedMessage:

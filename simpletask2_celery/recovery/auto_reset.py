@@ -42,13 +42,13 @@ def run() -> dict[str, int]:
     if failures:
         text = ", ".join(f"{name} ({kind})" for name, kind in failures.items())
         raise AutoResetFailed(f"Auto-reset failed: {text}; the others were reset.")
-    hints.put({_LAST: time.time()}, _KEPT)
+    hints.put(_LAST, time.time(), _KEPT)
     return counts
 
 
 def age() -> float | None:
     """Return how many seconds ago any process ran a reset; None where that is not known."""
-    at = hints.get([_LAST]).get(_LAST)
+    at = hints.get(_LAST)
     if isinstance(at, bool) or not isinstance(at, (int, float)):
         return None  # not our own note
     age = time.time() - at

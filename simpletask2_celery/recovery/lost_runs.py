@@ -5,8 +5,8 @@ schema has no column for that, so the project's cache keeps the claim tokens of 
 runs: a run that is found twice counts once. Where the cache forgets, the count starts afresh.
 """
 
-import hashlib
 import logging
+import time
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from . import hints
 T = TypeVar("T", bound=Row)
 logger = logging.getLogger(__name__)
 
-KEPT = 24 * 3600  # seconds since the last lost run of a row
+DAY = 24 * 3600  # seconds that the last lost run of a row is known, at least
 
 
 def give_up(rows: Sequence[T], wait: bool = False) -> list[T]:
@@ -43,9 +43,10 @@ def give_up(rows: Sequence[T], wait: bool = False) -> list[T]:
 
 
 def forget(rows: Sequence[Row]) -> None:
-    """Start the count of these rows afresh: an operator has reset them."""
+    """Start the count of these rows of one table afresh: an operator has reset them."""
     if rows:
-        hints.delete([_name(row) for row in rows])
+        for name in _days(rows[0]):
+            hints.delete_fields(name, [str(row.pk) for row in rows])
 
 
 def give_up_for(row: Row, reason: Exception, wait: bool = True) -> None:
@@ -60,19 +61,23 @@ def give_up_for(row: Row, reason: Exception, wait: bool = True) -> None:
 
 def _count(rows: Sequence[Row]) -> dict[object, int]:
     """Note that the runs of these rows are lost; return {pk: lost runs in a row}."""
-    names = {_name(row): row for row in rows}
-    before = hints.get(names)
+    if not rows:
+        return {}
+    fields = {str(row.pk): row for row in rows}
+    yesterday, today = _days(rows[0])
+    before = hints.get_fields(yesterday, fields) | hints.get_fields(today, fields)
     counts, tokens = {}, {}
-    for name, row in names.items():
+    for field, row in fields.items():
         token = row.start_time.isoformat() if row.start_time else ""
-        others = [one for one in str(before.get(name, "")).split() if one != token]
-        tokens[name] = " ".join([*others, token])  # one text, which any cache can keep
+        others = [one for one in before.get(field, "").split() if one != token]
+        tokens[field] = " ".join([*others, token])  # one text, which any cache can keep
         counts[row.pk] = len(others) + 1
-    hints.put(tokens, KEPT)
+    hints.put_fields(today, tokens, 2 * DAY)
     return counts
 
 
-def _name(row: Row) -> str:
-    """Return a row's name in the cache, whose keys may not hold any text."""
-    name = f"{databases.of(row)}:{row.get_task_info()}"
-    return f"lost-run:{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:32]}"
+def _days(row: Row) -> tuple[str, str]:
+    """Return the names under which yesterday's and today's lost runs of a table are kept."""
+    today = int(time.time() // DAY)
+    name = f"lost-runs:{databases.of(row)}:{row._meta.label_lower}"
+    return f"{name}:{today - 1}", f"{name}:{today}"

@@ -1,8 +1,4 @@
-"""How many rows a table has: those that are not DONE, by channel, and those that are.
-
-Rows that are not DONE come from ``auto_reset_index``. The others are counted where there are
-few, and estimated in a large table.
-"""
+"""How many rows a table has: those not DONE by ``auto_reset_index``, of the others an estimate."""
 
 import datetime
 from collections.abc import Iterable

@@ -12,19 +12,19 @@ from enum import IntEnum
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+from django.db import connections
 from django.utils import timezone
 
 from ..conf import conf
 from ..publishing import broker, producers
-from ..recovery import auto_reset, hints
-from ..recovery.overdue import MISSING
+from ..recovery import auto_reset, hints, overdue
 from ..rows import at_once, databases
 from ..rows import model as row_model
 from ..rows.model import Row
 from . import counts, history
 from .counts import Counts
 from .history import Bucket, Times
-from .limits import TOO_LONG, TookTooLong, limited, needs_this_thread
+from .limits import TOO_LONG, TookTooLong, limited
 
 __all__ = ["Bucket", "Counts", "Figures", "ModelFigures", "Times", "read"]
 
@@ -142,7 +142,10 @@ def ask(
     questions, answers = dict(others), {}
     for using, models in of_models.items():
         name, question = f"database {using}", partial(look, using, models, end)
-        if not needs_this_thread(using):
+        connection = connections[using]
+        # Only this thread can read a file, or a database in a transaction. Others are read in
+        # a thread that can be left behind: no limit stops what a silent server does not answer.
+        if connection.vendor != "sqlite" and not connection.in_atomic_block:
             questions[name] = question
             continue
         try:
@@ -155,34 +158,28 @@ def ask(
 def outside(ping: float) -> dict[str, Callable[[], Any]]:
     """Return what to ask of broker, workers and cache, by name.
 
-    The answers: the seconds that the broker took; the workers that answered within ``ping``
-    seconds, or None if they cannot be asked; the seconds since the last reset, or None if
-    they are not known, and whether a reset is missing.
+    The workers have ``ping`` seconds to answer; None if they cannot be asked.
     """
-    return {
-        "broker": lambda: seconds_of(broker.ping),
-        "workers": lambda: broker.workers(ping),
-        "last reset": _last_reset,
-    }
+    workers = partial(broker.workers, ping)
+    return {"broker": _seconds_of_broker, "workers": workers, "last reset": _last_reset}
 
 
-def seconds_of(call: Callable[[], object]) -> float:
-    """Return how long a call took."""
+def _seconds_of_broker() -> float:
     began = time.monotonic()
-    call()
+    broker.ping()
     return time.monotonic() - began
 
 
 def _last_reset() -> tuple[float | None, bool]:
+    """Return the seconds since the last reset, if they are known, and whether one is missing."""
     age = auto_reset.age()
-    is_late = age is None or age > MISSING * conf.auto_reset_interval
+    is_late = age is None or age > overdue.MISSING * conf.auto_reset_interval
     return age, is_late and hints.is_shared()
 
 
 def _queues(tables: list[ModelFigures]) -> dict[str, float]:
-    channels = {one.channel for table in tables for one in table.channels}
-    names = sorted({"default", *(name for name in channels if name is not None)})
-    return {name: broker.messages_in_queue(name) for name in names}
+    channels = {one.channel for table in tables for one in table.channels if one.channel}
+    return {name: broker.messages_in_queue(name) for name in sorted({"default", *channels})}
 
 
 def of_database(

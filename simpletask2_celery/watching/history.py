@@ -1,7 +1,4 @@
-"""What has ended lately: rows by spans of time, and percentiles of how long they took.
-
-Read by ``history_index``. In a large table without it the newest rows stand for all.
-"""
+"""What has ended lately, by ``history_index``; in a large table without it, of the newest rows."""
 
 import datetime
 from dataclasses import dataclass
@@ -60,25 +57,20 @@ def buckets(rows: "models.QuerySet[Row]", seconds: int, count: int) -> list[Buck
     moments = range(first, first + count * seconds, seconds)
     starts = [clock.stored(datetime.datetime.fromtimestamp(at, datetime.UTC)) for at in moments]
     ended = rows.filter(status=states.DONE, done_time__gte=starts[0], done_time__lte=now)
-    sums = [{True: 0, False: 0, None: 0} for _ in starts]
+    span_of_row = _Span(F("done_time"), starts[0], seconds)
+    done, failed = [0] * count, [0] * count
     for success in (True, False, None):  # each is a range of history_index
-        spans = ended.filter(success=success).annotate(
-            st2_span=_Span(F("done_time"), starts[0], seconds)
-        )
+        spans = ended.filter(success=success).annotate(st2_span=span_of_row)
         for span, number in spans.values_list("st2_span").annotate(Count("status")).order_by():
-            sums[min(int(span), count - 1)][success] += number
-    return [
-        Bucket(start, sum(by_success.values()), by_success[False])
-        for start, by_success in zip(starts, sums, strict=True)
-    ]
+            done[min(int(span), count - 1)] += number
+            failed[min(int(span), count - 1)] += number if success is False else 0
+    return list(map(Bucket, starts, done, failed))
 
 
 class _Span(models.Func):
-    """The number of a moment's span of ``seconds``, counted from ``begin`` by the database.
+    """The number of a moment's span of ``seconds``, counted from ``begin`` by the database."""
 
-    Django's Trunc is a Python function on SQLite and takes ten times as long.
-    """
-
+    # Django's Trunc is a Python function on SQLite and takes ten times as long.
     output_field = models.FloatField()
     template = "FLOOR(DATE_PART('epoch', %(expressions)s) / %(seconds)d)"
     arg_joiner = " - "
@@ -105,13 +97,10 @@ def times(rows: "models.QuerySet[Row]") -> Times | None:
     ended = rows.filter(status=states.DONE, success=True, start_time__isnull=False)
     newest = ended.order_by("-done_time").values_list("add_time", "start_time", "done_time")
     runs = [(start - added, end - start) for added, start, end in newest[:SAMPLE] if start and end]
-    columns = [
-        sorted(each.total_seconds() for each in column) for column in zip(*runs, strict=True)
-    ]
-    values = [_percentile(column, percent) for column in columns for percent in (50, 95)]
+    values = []
+    for column in zip(*runs, strict=True):
+        ordered = sorted(each.total_seconds() for each in column)
+        for percent in (50, 95):  # the smallest value that so many percent are not above
+            value = ordered[-(-len(ordered) * percent // 100) - 1]
+            values.append(max(value, 0.0))  # by two clocks
     return Times(len(runs), *values) if runs else None
-
-
-def _percentile(ordered: list[float], percent: int) -> float:
-    """Return the smallest value that so many percent of all are not above."""
-    return max(ordered[-(-len(ordered) * percent // 100) - 1], 0.0)  # by two clocks

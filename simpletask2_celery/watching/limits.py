@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.db import DatabaseError, connections, transaction
@@ -15,16 +15,6 @@ TOO_LONG = gettext_noop("took too long")  # in words for a user
 
 class TookTooLong(Exception):
     """A read was stopped, or there was no time left for it."""
-
-
-def needs_this_thread(using: str) -> bool:
-    """Tell whether only this thread can read a database: a file, or one in a transaction.
-
-    Others are better read in a thread that can be left behind: no limit stops a statement
-    that a silent server does not answer.
-    """
-    connection = connections[using]
-    return connection.vendor == "sqlite" or connection.in_atomic_block
 
 
 @contextmanager
@@ -60,7 +50,8 @@ def _postgresql(connection: Any, seconds: float) -> Iterator[None]:
         transaction.set_rollback(True, connection.alias)
 
 
-def _mysql(connection: Any, seconds: float) -> AbstractContextManager[Any]:
+@contextmanager
+def _mysql(connection: Any, seconds: float) -> Iterator[None]:
     def execute(run: Callable[..., Any], sql: str, *rest: Any) -> Any:
         if connection.mysql_is_mariadb:
             sql = f"SET STATEMENT max_statement_time={seconds:.3f} FOR {sql}"
@@ -69,8 +60,8 @@ def _mysql(connection: Any, seconds: float) -> AbstractContextManager[Any]:
             sql = sql.replace("SELECT", hint, 1)
         return run(sql, *rest)
 
-    wrapper: AbstractContextManager[Any] = connection.execute_wrapper(execute)
-    return wrapper
+    with connection.execute_wrapper(execute):
+        yield
 
 
 @contextmanager
@@ -84,8 +75,4 @@ def _sqlite(connection: Any, seconds: float) -> Iterator[None]:
         inner.set_progress_handler(None, 0)
 
 
-_LIMITS: dict[str, Callable[[Any, float], AbstractContextManager[Any]]] = {
-    "postgresql": _postgresql,
-    "mysql": _mysql,
-    "sqlite": _sqlite,
-}
+_LIMITS = {"postgresql": _postgresql, "mysql": _mysql, "sqlite": _sqlite}

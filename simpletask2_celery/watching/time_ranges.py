@@ -1,12 +1,12 @@
 """Which rows were added in a time, found without an index on ``add_time``.
 
-A key that the database counts up grows with time. A search by halves finds the keys of a time
-in a large table: it looks at some twenty rows, so that a day of two years ago costs what today
-does. In a small table, and if those rows are not in the order of time, the rows are filtered
-by ``add_time`` alone.
+A key that the database counts up grows with time, so a search by halves finds the keys of a
+time with a look at some twenty rows. In a small table, and if those rows are not in the order
+of time, the rows are filtered by ``add_time`` alone.
 """
 
 import datetime
+from bisect import bisect_left
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 from ..rows import querysets
 
 SMALL = 50_000  # keys between first and last, below which a search gains nothing
-NEAR = 1_000  # keys that a bound may be off, on the safe side
+NEAR = 1_000  # keys between two that a search looks at
 SLACK = datetime.timedelta(days=1)  # that a row's time may be out of order
 
 Moment = datetime.datetime | None
@@ -46,35 +46,21 @@ def narrow(rows: QuerySet[Any], since: Moment, until: Moment) -> QuerySet[Any]:
     seen = [*times[:1], *times.reverse()[:1]]
     if not seen or seen[1][0] - seen[0][0] < SMALL:
         return rows
-    keys = Q()
-    if since is not None:
-        keys &= Q(pk__gte=_around(since - SLACK, times, seen)[0])
-    if until is not None and until + SLACK < seen[1][1]:
-        keys &= Q(pk__lte=_around(until + SLACK, times, seen)[1])
+    (first_key, first_time), (last_key, last_time) = seen
+    keys = range(first_key, last_key, NEAR)
+
+    def time_at(key: int) -> datetime.datetime:
+        row: tuple[int, datetime.datetime] = times.filter(pk__gte=key).first() or seen[1]
+        seen.append(row)
+        return row[1]
+
+    is_near = Q()
+    if since is not None and since - SLACK > first_time:
+        place = bisect_left(keys, since - SLACK, key=time_at)
+        is_near &= Q(pk__gte=keys[max(place - 1, 0)])
+    if until is not None and until + SLACK < last_time:
+        place = bisect_left(keys, until + SLACK, key=time_at)
+        is_near &= Q(pk__lte=keys[place] if place < len(keys) else last_key)
     by_key = [moment for _, moment in sorted(seen)]
     is_in_order = all(a - SLACK <= b for a, b in pairwise(by_key))
-    return rows.filter(keys) if is_in_order else rows
-
-
-def _around(
-    moment: datetime.datetime, times: QuerySet[Any], seen: list[tuple[int, datetime.datetime]]
-) -> tuple[int, int]:
-    """Return two keys: that of a row before the moment, and one that none is after.
-
-    They are one and the same of a moment that is before or after all rows. The search goes
-    by halves; ``seen`` has the first and the last row, and gets those that are looked at.
-    """
-    (low, first), (high, last) = seen[:2]
-    if moment <= first:
-        return low, low
-    if last < moment:
-        return high, high
-    while high - low > NEAR:
-        middle = (low + high) // 2
-        row = times.filter(pk__gte=middle, pk__lt=high).first()
-        seen += [row] if row else []
-        if row and row[1] < moment:
-            low = row[0]
-        else:
-            high = middle
-    return low, high
+    return rows.filter(is_near) if is_in_order else rows

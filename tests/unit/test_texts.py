@@ -42,7 +42,8 @@ def test_the_catalogue_is_complete_and_compiled():
     with (LOCALE / "django.mo").open("rb") as compiled:
         assert texts_of(read_mo(compiled)) == written
     assert all(all(strings) for strings in written.values())
-    keywords = {"_": None, "translate": None, "gettext_noop": None, "ngettext": (1, 2)}
+    keywords = {"_": None, "translate": None, "gettext_noop": None}
+    keywords |= dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2))
     folder = LOCALE.parents[2]
     used = {found[2] for found in extract_from_dir(folder, keywords=keywords)}
     for path in folder.rglob("*.html"):

@@ -22,9 +22,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Take --json and --timeout."""
         parser.add_argument("--json", action="store_true", help="print JSON")
-        parser.add_argument(
-            "--timeout", type=float, default=1.0, help="seconds to wait for workers"
-        )
+        text = "seconds to wait for workers"
+        parser.add_argument("--timeout", type=float, default=1.0, help=text)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the findings and exit."""

@@ -5,8 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from simpletask2_celery.conf import conf
-
+from ...conf import conf
 from ...legacy.mover import Mover
 
 

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import PROTECT, Exists, OuterRef, Q
 from django.db.models.deletion import get_candidate_relations_to_delete
 from django.utils.translation import gettext as translate
-from django.utils.translation import gettext_noop, ngettext
+from django.utils.translation import gettext_noop, ngettext_lazy
 
 from ...rows import clock, querysets, states
 from ..selection import Part, SelectionCommand
@@ -26,6 +26,15 @@ class Command(SelectionCommand):
         "deletes along with them; rows that others protect are left. Ctrl-C ends it after "
         "the page of rows at hand."
     )
+    question = ngettext_lazy(
+        "{count} row will be deleted.", "{count} rows will be deleted.", "count"
+    )
+    summary = ngettext_lazy("{count} row was deleted.", "{count} rows were deleted.", "count")
+    summary_of_kept = ngettext_lazy(
+        "{count} row was left: other rows protect it.",
+        "{count} rows were left: other rows protect them.",
+        "count",
+    )
     kept = 0
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,12 +48,11 @@ class Command(SelectionCommand):
     def parts(self, options: dict[str, Any]) -> list[Part]:
         """Return the old DONE rows. Raises CommandError for what is no age."""
         self.kept = 0
+        parts, ended = super().parts(options), {"status": states.DONE}
+        if options["only"]:
+            ended["success"] = options["only"] == "success"
         age = options["older_than"]
-        ended = {"success": options["only"] == "success"} if options["only"] else {}
-        return [
-            part.narrow(status=states.DONE, done_time__lt=_limit(age, part), **ended)
-            for part in super().parts(options)
-        ]
+        return [part.narrow(done_time__lt=_limit(age, part), **ended) for part in parts]
 
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
         """Delete a page at a time, but for the rows that others protect."""
@@ -72,23 +80,10 @@ class Command(SelectionCommand):
             if half:
                 yield from self._delete(part, half)
 
-    def question(self, count: int) -> str:
-        """Return how many rows will be deleted."""
-        text = ngettext("{count} row will be deleted.", "{count} rows will be deleted.", count)
-        return text.format(count=count)
-
-    def summary(self, count: int) -> str:
+    def result(self) -> str:
         """Return how many rows were deleted, and how many could not be."""
-        text = ngettext("{count} row was deleted.", "{count} rows were deleted.", count)
-        deleted = text.format(count=count)
-        if not self.kept:
-            return deleted
-        text = ngettext(
-            "{count} row was left: other rows protect it.",
-            "{count} rows were left: other rows protect them.",
-            self.kept,
-        )
-        return f"{deleted} {text.format(count=self.kept)}"
+        kept = f" {self.summary_of_kept.format(count=self.kept)}" if self.kept else ""
+        return super().result() + kept
 
 
 def delete(part: Part, keys: list[Any]) -> int:
@@ -114,9 +109,8 @@ def _protected(part: Part) -> Q:
     relation: Any
     for relation in get_candidate_relations_to_delete(meta):
         if relation.on_delete is PROTECT:
-            field = relation.field
             others = relation.related_model._base_manager.using(part.using)
-            here = {field.name: OuterRef(field.target_field.name)}
+            here = {relation.field.name: OuterRef(relation.field.target_field.name)}
             protected |= Q(Exists(others.filter(**here)))
     return protected
 

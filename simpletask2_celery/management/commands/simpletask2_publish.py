@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as translate
-from django.utils.translation import gettext_noop, ngettext
+from django.utils.translation import gettext_noop, ngettext_lazy
 
 from ...publishing import publisher
 from ...rows import querysets, states
@@ -19,7 +19,7 @@ class Command(SelectionCommand):
         "Publishes the READY rows among those selected. A row that has a message already "
         "runs once all the same. Ctrl-C ends it after the page of rows at hand."
     )
-    asks = False
+    summary = ngettext_lazy("{count} row was published.", "{count} rows were published.", "count")
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take --chunk besides."""
@@ -41,10 +41,5 @@ class Command(SelectionCommand):
             count = publisher.publish_on_commit(page, options["chunk"], using=part.using)
             if publisher.has_failed():
                 text = translate("The broker fails: auto-reset will publish the others.")
-                raise CommandError(f"{self.summary(self.done)} {text}")
+                raise CommandError(f"{self.result()} {text}")
             yield count
-
-    def summary(self, count: int) -> str:
-        """Return how many rows were published."""
-        text = ngettext("{count} row was published.", "{count} rows were published.", count)
-        return text.format(count=count)

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as translate
-from django.utils.translation import gettext_noop, ngettext
+from django.utils.translation import gettext_noop, ngettext_lazy
 
 from ...publishing import publisher
 from ...recovery import lost_runs
@@ -20,6 +20,12 @@ class Command(SelectionCommand):
         "Makes the selected rows READY, as if they had never run, and publishes them. "
         "A run under way loses its claim. Ctrl-C ends it after the page of rows at hand."
     )
+    question = ngettext_lazy(
+        "{count} row will run again; a run under way loses its claim.",
+        "{count} rows will run again; runs under way lose their claims.",
+        "count",
+    )
+    summary = ngettext_lazy("{count} row was reset.", "{count} rows were reset.", "count")
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take --all besides, for all rows of a model."""
@@ -30,8 +36,7 @@ class Command(SelectionCommand):
     def parts(self, options: dict[str, Any]) -> list[Part]:
         """Return the rows. Raises CommandError for all rows of a model without --all."""
         if not (options["ids"] or options["filter"] or options["all"]):
-            text = translate("Select rows with --ids or --filter, or give --all.")
-            raise CommandError(text)
+            raise CommandError(translate("Select rows with --ids or --filter, or give --all."))
         return super().parts(options)
 
     def work(self, part: Part, options: dict[str, Any]) -> Iterator[int]:
@@ -40,17 +45,3 @@ class Command(SelectionCommand):
             publisher.publish_on_commit(page, using=part.using)
             lost_runs.forget(page)
             yield changed
-
-    def question(self, count: int) -> str:
-        """Return how many rows will run again."""
-        text = ngettext(
-            "{count} row will run again; a run under way loses its claim.",
-            "{count} rows will run again; runs under way lose their claims.",
-            count,
-        )
-        return text.format(count=count)
-
-    def summary(self, count: int) -> str:
-        """Return how many rows were reset."""
-        text = ngettext("{count} row was reset.", "{count} rows were reset.", count)
-        return text.format(count=count)

@@ -16,6 +16,9 @@ from ..terminal import INTERRUPTED, Interrupt
 
 WIDTH = 24  # characters of a progress bar
 
+#: {(model, database): time and rows that were not DONE, when the backlog was first seen}
+First = dict[tuple[str, str], tuple[float, int]]
+
 
 class Command(BaseCommand):
     """Show the figures of the dashboard, once or again and again."""
@@ -31,21 +34,21 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Show them; with --watch, where a backlog has begun and when it will be empty."""
-        pace = Pace()
+        first: First = {}
         try:
             # SQLite makes a failed query of a KeyboardInterrupt that is raised in a Python
             # function that it calls, and the watch would go on: it asks whether one came.
             with Interrupt(raises=True) as interrupt:
-                self._show(options["json"], pace)
+                self._show(options["json"], first)
                 while options["watch"] is not None and not interrupt.came:
                     time.sleep(max(options["watch"], 0.1))
-                    self._show(options["json"], pace)
+                    self._show(options["json"], first)
                 if interrupt.came:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
-    def _show(self, as_json: bool, pace: "Pace") -> None:
+    def _show(self, as_json: bool, first: First) -> None:
         now = figures.read()
         if as_json:
             values = asdict(now)
@@ -53,41 +56,33 @@ class Command(BaseCommand):
                 table["model"] = table["model"]._meta.label_lower
             self.stdout.write(json.dumps(values, default=str))
             return
-        text = "\n".join([*_head(now), "", *_lines(now), *pace.lines(now)])
-        if self.stdout.isatty():
-            self.stdout.write("\x1b[H\x1b[2J" + text)  # in place of the one before
-        else:
-            self.stdout.write(text + "\n")
+        text = "\n".join([*_head(now), "", *_lines(now), *_pace(now, first)])
+        # On a terminal in place of the one before.
+        self.stdout.write(f"\x1b[H\x1b[2J{text}" if self.stdout.isatty() else f"{text}\n")
 
 
-class Pace:
-    """How fast the rows of each table that are not DONE become fewer, since the first look."""
-
-    def __init__(self) -> None:
-        """Begin with the first look."""
-        self._first: dict[tuple[str, str], tuple[float, int]] = {}
-
-    def lines(self, now: figures.Figures) -> list[str]:
-        """Return a bar, a rate and an end for each table whose backlog drains."""
-        lines = []
-        for table in now.models:
-            if table.total is None:
-                continue
-            at, left = time.monotonic(), table.total.ready + table.total.doing
-            begun, most = self._first.setdefault((table.name, table.using), (at, left))
-            if left > most or not left:
-                self._first[table.name, table.using] = at, left
-            elif at > begun and left < most:
-                lines.append(self._line(table.name, most, left, (most - left) / (at - begun)))
-        return ["", *lines] if lines else []
-
-    def _line(self, name: str, most: int, left: int, rate: float) -> str:
-        full = WIDTH * (most - left) // most
-        bar = "█" * full + "░" * (WIDTH - full)
-        text = translate("{name} {bar} {percent} %, {rate} a second, {time} left")
-        percent = 100 * (most - left) // most
-        rest = cells.duration(left / rate)
-        return text.format(name=name, bar=bar, percent=percent, rate=f"{rate:.1f}", time=rest)
+def _pace(now: figures.Figures, first: First) -> list[str]:
+    """Return a bar, a rate and an end for each table whose backlog drains."""
+    lines = []
+    for table in now.models:
+        if table.total is None:
+            continue
+        at, left = time.monotonic(), table.total.ready + table.total.doing
+        begun, most = first.setdefault((table.name, table.using), (at, left))
+        if left > most or not left:
+            first[table.name, table.using] = at, left
+        elif at > begun and left < most:
+            rate = (most - left) / (at - begun)
+            text = translate("{name} {bar} {percent} %, {rate} a second, {time} left")
+            line = text.format(
+                name=table.name,
+                bar=("█" * (WIDTH * (most - left) // most)).ljust(WIDTH, "░"),
+                percent=100 * (most - left) // most,
+                rate=f"{rate:.1f}",
+                time=cells.duration(left / rate),
+            )
+            lines.append(line)
+    return ["", *lines] if lines else []
 
 
 def _head(now: figures.Figures) -> list[str]:

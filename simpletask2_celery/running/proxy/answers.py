@@ -29,14 +29,10 @@ class Unanswered(AssertionError):
 
 
 class _Ended(Interruption):
-    """Carries what is wrong with the test itself past all code that handles errors.
+    """Carries what is wrong with the test itself, its argument, past all that handles errors.
 
     No Exception: neither the proxy step nor Celery may take it for a failed request.
     """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,9 @@ class Answer:
         headers = {"Content-Length": str(len(body)), **self.headers}
         if content_type and "content-type" not in map(str.lower, headers):
             headers["Content-Type"] = content_type
+        sent = BytesIO(b"" if method == "HEAD" else body)
         return HTTPResponse(
-            BytesIO(b"" if method == "HEAD" else body),
-            headers=headers,
-            status=self.status,
-            preload_content=False,
-            request_method=method,
+            sent, headers, self.status, preload_content=False, request_method=method
         )
 
 
@@ -106,7 +99,7 @@ def answering(answers: Any) -> Iterator[list[PreparedRequest]]:
         try:
             yield inside.requests
         except _Ended as ended:
-            raise ended.error from None
+            raise ended.args[0] from None
 
 
 class _Answers:

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import RemoteDisconnected
 from typing import Any
 
 import requests
@@ -21,14 +20,13 @@ from requests.adapters import HTTPAdapter
 
 from . import masking
 from . import policy as proxy_policy
-from .policy import Adapter, Policy, Refused
+from .policy import Adapter, Policy, Refused, Session
 
 logger = logging.getLogger(__name__)
 
 MakeAdapter = Callable[[Policy], HTTPAdapter]
 
 _KEYWORDS = sorted(set(inspect.signature(requests.Session.request).parameters) - {"self"})
-_CHUNK = 16 * 1024
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # to send twice
 
 
@@ -40,7 +38,7 @@ class _Sessions(dict[Policy, requests.Session]):
         self.make_adapter = make_adapter
 
     def __missing__(self, policy: Policy) -> requests.Session:
-        session = self[policy] = proxy_policy.session(policy, self.make_adapter)
+        session = self[policy] = Session(policy, self.make_adapter)
         return session
 
 
@@ -50,10 +48,7 @@ os.register_at_fork(after_in_child=_sessions.clear)
 
 @contextmanager
 def connected_by(make_adapter: MakeAdapter) -> Iterator[MakeAdapter]:
-    """Make the requests of all threads by other adapters inside; yield what makes them outside.
-
-    The sessions of the inside end with it; those of the outside are kept, and not used.
-    """
+    """Make the requests of all threads by other adapters inside; yield what makes them outside."""
     global _sessions
     outside, _sessions = _sessions, _Sessions(make_adapter)
     try:
@@ -90,8 +85,8 @@ def fetch(task_info: str, request: Any, policy: Policy | None = None) -> dict[st
     }
 
 
-def _require_valid(request: Any) -> None:
-    """Raise Refused for what ``requests`` could not be called with."""
+def _require_valid(request: Any, policy: Policy) -> None:
+    """Raise Refused for what ``requests`` could not be called with, or must not be."""
     if not isinstance(request, dict):
         raise Refused(f"proxy must be a dict, not {type(request).__name__}")
     for name in request:
@@ -101,15 +96,19 @@ def _require_valid(request: Any) -> None:
             raise Refused(f"requests has no keyword {name!r}{hint}")
     if missing := {"method", "url"} - set(request):
         raise Refused(f"proxy needs {' and '.join(sorted(missing))}")
+    if policy.needs_direct and request.get("proxies"):
+        raise Refused(
+            "proxies would hide the host from DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS "
+            "and _REFUSE_PRIVATE; leave the keyword out"
+        )
 
 
 def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
-    _require_valid(request)
-    policy.require_direct(request)
+    _require_valid(request, policy)
     options = {"timeout": policy.timeout, **request, "stream": True}
     with _response(options, policy) as response:
         body = bytearray()
-        for chunk in response.iter_content(_CHUNK):
+        for chunk in response.iter_content(16 * 1024):
             body += chunk
             if len(body) > policy.max_size:
                 raise Refused(f"the response is over {policy.max_size} bytes")
@@ -122,30 +121,16 @@ def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
 
 
 def _response(options: dict[str, Any], policy: Policy) -> requests.Response:
-    """Make the request; make it again if the server closed a kept connection without an answer.
-
-    Only if its method may be sent twice: RFC 9110, section 9.2.2.
-    """
+    """Make the request; make it again if the server closed a kept connection without an answer."""
     try:
         return _sessions[policy].request(**options)
     except requests.ConnectionError as error:
-        if not (_was_closed(error) and _can_be_repeated(options)):
+        # It wraps an error of urllib3, which wraps the socket's.
+        causes = [cause for wrapped in error.args for cause in getattr(wrapped, "args", ())]
+        is_closed = any(isinstance(one, (ConnectionResetError, BrokenPipeError)) for one in causes)
+        # RFC 9110, section 9.2.2: these may be sent twice.
+        is_safe = str(options["method"]).upper() in _SAFE and not options.get("files")
+        is_plain = isinstance(options.get("data"), (type(None), str, bytes, dict, list, tuple))
+        if not (is_closed and is_safe and is_plain):
             raise
         return _sessions[policy].request(**options)
-
-
-def _was_closed(error: BaseException) -> bool:
-    """Tell whether the server closed the connection without an answer."""
-    causes: list[Any] = [error, *error.args]
-    for cause in causes:
-        causes += [one for one in getattr(cause, "args", ()) if isinstance(one, Exception)]
-        if isinstance(cause, (RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
-            return True
-    return False
-
-
-def _can_be_repeated(options: dict[str, Any]) -> bool:
-    """Tell whether the method is idempotent and the body, if any, can be sent again."""
-    body = options.get("data")
-    is_plain = body is None or isinstance(body, (str, bytes, dict, list, tuple))
-    return is_plain and not options.get("files") and str(options["method"]).upper() in _SAFE

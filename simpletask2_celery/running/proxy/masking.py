@@ -1,8 +1,7 @@
 """What errors and log lines may say of a proxy request: no part of it that is a secret.
 
-The texts of requests' and urllib3's exceptions repeat URLs and headers, even those of a
-redirect that we have never seen. So we repeat none of these texts: an error is described by
-its class, and by what the operating system, the DNS or TLS say of it.
+The texts of requests' and urllib3's exceptions repeat URLs and headers, so we repeat none of
+them: an error is described by its class, and by what the operating system, the DNS or TLS say.
 """
 
 import logging
@@ -52,11 +51,7 @@ def url(value: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the class of an error, and its cause in words that quote nothing.
-
-    An error that is not one of requests comes from an argument of a wrong type. The name of
-    the function that raised it, such as ``prepare_auth``, says which argument.
-    """
+    """Return the class of an error, and its cause in words that quote nothing."""
     name = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
@@ -65,6 +60,7 @@ def reason(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, requests.RequestException):
         return name
+    # It comes from an argument of a wrong type; ``prepare_auth`` and the like say which.
     functions = [frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)]
     return f"{name} in {functions[-1] if functions else '?'}"
 
@@ -86,9 +82,8 @@ def _plain(value: object) -> object:
         return tuple(_plain(item) for item in value[:2])
     if isinstance(value, str):
         return value[:_LONG]
-    if value is None or isinstance(value, (bool, float)):
-        return value
-    if isinstance(value, int) and abs(value) < 10**9:
+    is_short = value is None or isinstance(value, float)
+    if is_short or (isinstance(value, int) and abs(value) < 10**9):
         return value
     return type(value).__name__
 
@@ -105,9 +100,8 @@ def masked_logs() -> Iterator[None]:
 
 def _mask(record: logging.LogRecord) -> bool:
     if _under_way.get() and isinstance(record.args, tuple):
-        record.args = tuple(
-            item if isinstance(item, (int, float)) else "***" for item in record.args
-        )
+        items = record.args
+        record.args = tuple(item if isinstance(item, (int, float)) else "***" for item in items)
         record.exc_info = None
     return True
 

@@ -64,16 +64,11 @@ class Policy(NamedTuple):
         if self.schemes and scheme not in self.schemes:
             raise Refused(f"{_SETTING}_ALLOWED_SCHEMES has no {scheme!r}")
         name = f"[{host}]" if ":" in host else host.rstrip(".").lower()
-        if self.hosts and not any(_is_of(name, pattern.lower()) for pattern in self.hosts):
+        # Matched as in Django's ALLOWED_HOSTS.
+        patterns = {pattern.lower() for pattern in self.hosts}
+        domains = tuple(pattern for pattern in patterns if pattern.startswith("."))
+        if patterns and not (patterns & {"*", name} or f".{name}".endswith(domains)):
             raise Refused(f"{_SETTING}_ALLOWED_HOSTS has no {name!r}")
-
-    def require_direct(self, request: dict[str, Any]) -> None:
-        """Raise Refused where a request names a proxy server that it must not use."""
-        if self.needs_direct and request.get("proxies"):
-            raise Refused(
-                f"proxies would hide the host from {_SETTING}_ALLOWED_HOSTS "
-                "and _REFUSE_PRIVATE; leave the keyword out"
-            )
 
 
 def current() -> Policy:
@@ -87,20 +82,6 @@ def current() -> Policy:
         conf.proxy_timeout,
         conf.proxy_max_size,
     )
-
-
-def session(policy: Policy, adapter: Callable[[Policy], HTTPAdapter]) -> requests.Session:
-    """Return a session that obeys the policy, keeps connections, and keeps no cookies."""
-    made = _Session()
-    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    for scheme in ("http://", "https://"):
-        made.mount(scheme, adapter(policy))
-    if policy.needs_direct:
-        # No proxy server and no .netrc of the environment; but its certificates.
-        made.trust_env = False
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        made.verify = bundle or True
-    return made
 
 
 def is_public(text: str) -> bool:
@@ -126,12 +107,6 @@ def require_public(host: str, *addresses: str) -> None:
         raise Refused(f"{_SETTING}_REFUSE_PRIVATE: {host!r} is no public address")
 
 
-def _is_of(host: str, pattern: str) -> bool:
-    """Tell whether a host matches a pattern, as in Django's ALLOWED_HOSTS."""
-    is_domain = pattern.startswith(".")
-    return pattern in ("*", host) or (is_domain and f".{host}".endswith(pattern))
-
-
 class _Connection(HTTPConnection):
     """A connection to one of the addresses that were checked; TLS checks the name."""
 
@@ -148,15 +123,11 @@ class _Connection(HTTPConnection):
         entries = socket.getaddrinfo(name, self.port, family, socket.SOCK_STREAM)
         addresses = [str(entry[4][0]) for entry in entries]
         require_public(self._dns_host, *addresses)
+        options = self.timeout, self.source_address, self.socket_options
         failure = OSError("no address")
         for address in addresses:
             try:
-                return create_connection(
-                    (address, self.port),
-                    self.timeout,
-                    source_address=self.source_address,
-                    socket_options=self.socket_options,
-                )
+                return create_connection((address, self.port), *options)
             except OSError as error:  # the next may answer
                 failure = error
         raise failure
@@ -174,14 +145,22 @@ class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
-class _Session(requests.Session):
-    """Reads no body of a redirect, however large, and keeps cookies to their origin."""
+class Session(requests.Session):
+    """Obeys the policy, keeps connections but no cookies, and reads no body of a redirect."""
+
+    def __init__(self, policy: Policy, make_adapter: Callable[[Policy], HTTPAdapter]) -> None:
+        super().__init__()
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, make_adapter(policy))
+        if policy.needs_direct:
+            # No proxy server and no .netrc of the environment; but its certificates.
+            self.trust_env = False
+            bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+            self.verify = bundle or True
 
     def resolve_redirects(self, *args: Any, **kwargs: Any) -> Any:
-        """Follow redirects, but do not look ahead for a caller that does not want them followed.
-
-        requests would read the whole body of the answer to say where it leads.
-        """
+        """Follow redirects; but read no body only to say where one would lead."""
         if kwargs.get("yield_requests"):
             return iter(())
         return super().resolve_redirects(*args, **kwargs)
@@ -209,9 +188,8 @@ class Adapter(HTTPAdapter):
     """Checks the host of each request, redirects included, before it is connected to."""
 
     def __init__(self, policy: Policy) -> None:
-        """Keep up to 256 connections to a host."""
         self.policy = policy
-        super().__init__(pool_maxsize=256)
+        super().__init__(pool_maxsize=256)  # connections to a host
         if policy.refuse_private:
             self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 

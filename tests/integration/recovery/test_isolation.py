@@ -143,5 +143,5 @@ def test_a_silly_timeout_in_redis_is_said_and_ignored(using, text, caplog):
 
 @pytest.mark.parametrize("noted", [{"a": 1}, "x", [], True, float("inf"), 1e300, -1e300, None])
 def test_a_strange_note_of_the_last_reset_is_no_note(noted):
-    hints.put({"last-reset": noted}, 60)
+    hints.put("last-reset", noted, 60)
     assert auto_reset.age() is None

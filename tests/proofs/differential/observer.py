@@ -70,7 +70,7 @@ class Observer(dict):
 
     def lists(self):
         """See all that is in Redis, but for the time of ours's last reset."""
-        hints = (":last-reset", ":lost-run:")  # of ours, in the cache
+        hints = (":last-reset", ":lost-runs:")  # of ours, in the cache
         keys = sorted(k for k in redis().keys() if not any(h in k for h in hints))
         self.note("lists", {key: _redis_value(key) for key in keys})
 
