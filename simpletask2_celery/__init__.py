@@ -7,11 +7,14 @@
         ▼
     tasks.do_task ─► claim ─► step 1 ─► proxy ─► … ─► finish       running/, rows/
         ▲
-    tasks.do_auto_reset: rows whose lease is over ─► READY         recovery/
+    tasks.do_auto_reset: lease over or message lost ─► READY       recovery/
 
-The modules beside this one are doors: what Django looks for and what users import. The rooms,
-in the order of a row's life: ``rows`` (the only one that writes a state column),
-``publishing``, ``running``, ``recovery``; ``fast`` holds the shortcuts, ``watching`` counts,
-``admin`` shows and steers, ``legacy`` is for those who come from django-simpletask2. Imports
-go only down: pyproject.toml has the order.
+The modules beside this one are doors, which Django looks for and users import, or are shared by
+all rooms (``conf``, ``exceptions``, ``signals``, ``indexes``). The rooms, in the order of a row's
+life: ``rows`` (the only one that writes a state column), ``publishing``, ``running``,
+``recovery``. ``fast`` holds the shortcuts, ``watching`` counts, ``admin`` shows and steers,
+``legacy`` is for those who come from django-simpletask2, and ``management`` has the commands.
+
+The picture shows time. Imports go down in another order, which pyproject.toml has: doors, admin
+and legacy, watching, tasks, models, running and recovery, publishing, rows, fast, conf.
 """

@@ -1,4 +1,4 @@
-"""Prometheus metrics: what processes count of the signals, and what the rows are now.
+"""Prometheus metrics: counters of signals, and gauges of the rows.
 
 Needs the extra ``simpletask2-celery[metrics]``. ``connect()``, once in each web process and
 worker, has it count; ``view`` shows all metrics to Prometheus. With PROMETHEUS_MULTIPROC_DIR

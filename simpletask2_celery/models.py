@@ -107,11 +107,8 @@ class SimpleTask(Row):
             return self
         with deadline.shared():
             if countdown is not None or eta is not None:
-                eta = clock.stored(eta or clock.after(timezone.now(), countdown or 0))
-                again = clock.after(eta, self.get_task_wait_timeout())
-                mine = querysets.owned(type(self), databases.of(self)).filter(pk=self.pk)
-                if mine.filter(status=self.READY).update(auto_reset_time=again):
-                    self.auto_reset_time = again
+                moment = eta or clock.after(timezone.now(), countdown or 0)
+                transitions.postpone(self, moment)
             publisher.publish_on_commit([self], **options)
         return self
 

@@ -113,7 +113,7 @@ def _title(date: datetime.date, level: int) -> str:
 
 
 class StaleFilter(admin.SimpleListFilter):
-    """Rows that the next auto-reset looks at, by what they wait for."""
+    """Rows past their ``auto_reset_time``: DOING ones to reset, READY ones to publish again."""
 
     title = _("lease")
     parameter_name = "stale"

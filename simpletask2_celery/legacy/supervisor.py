@@ -121,8 +121,8 @@ def keep_alive(plan: Plan, role: str, words: list[str]) -> Iterator[Process | No
 
 
 def _stop_warmly(processes: list[Process], signals: list[int]) -> None:
-    """Stop the processes; a second signal cuts off the steps under way."""
-    logger.info("Stopping: steps under way are finished. A second signal cuts them off.")
+    """Stop the processes; a second signal cuts off the rows under way."""
+    logger.info("Stopping: rows under way are finished. A second signal cuts them off.")
     for process in processes:
         process.terminate()
     while len(signals) < 2 and any(process.poll() is None for process in processes):

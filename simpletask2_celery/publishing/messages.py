@@ -1,4 +1,4 @@
-"""The messages of rows: what Celery carries is a row's name, and nothing else."""
+"""The messages of rows: Celery carries a row's name, with its database if not "default"."""
 
 import logging
 from collections.abc import Iterable, Iterator

@@ -23,7 +23,7 @@ class Idle:
     """Producers that an app keeps in this process while nobody uses them."""
 
     def __init__(self, app: Any) -> None:
-        self.process = os.getpid()  # a parent's sockets would mix answers
+        self.process = os.getpid()  # a child must not use its parent's sockets
         self.urls = _urls(app)  # the one that answered last comes first
         self._producers: deque[Producer] = deque()
         self._most = app.conf.broker_pool_limit or 10
@@ -96,7 +96,7 @@ def lent(producer: Producer) -> Iterator[Producer]:
     """Lend a producer to one thread, and keep it connected for the next one.
 
     No thread waits for another: each that publishes has a producer, and of these
-    ``broker_pool_limit`` (10 where it is not set) stay. One that failed does not.
+    ``broker_pool_limit`` (10 where it is not set) stay. A producer that failed is closed.
     """
     idle = _of_this_process()
     try:
@@ -134,7 +134,9 @@ def _connected(app: Any, url: str | None) -> Producer:
         producer = Producer(connection(app, url))
         channel = producer.channel  # which connects
         fast.keep_one_client(channel, single_connection=True)
-        if hasattr(channel, "conn_or_acquire"):  # of Redis: messages take a pool of their own
+        if hasattr(
+            channel, "conn_or_acquire"
+        ):  # of Redis: publishing uses a pool of its own, opened here and not in a save
             with channel.conn_or_acquire() as client:
                 client.pipeline().ping().execute()  # a batch has a connection of its own
     return producer

@@ -1,4 +1,4 @@
-"""What was lost is found.
+"""Finds lost rows, and makes them run again.
 
 - ``auto_reset``: rows whose lease is over become READY, and are published
 - ``schedule``, ``overdue``: beat's entry, and the worker that runs a reset where none came

@@ -37,7 +37,7 @@ def run() -> dict[str, int]:
         try:
             counts[name] = model.do_auto_reset()
         except Exception as error:
-            logger.exception("Auto-reset of %s failed; the next run tries again.", name)
+            logger.exception("Auto-reset of %s failed; the next one tries again.", name)
             failures[name] = type(error).__name__
     if failures:
         text = ", ".join(f"{name} ({kind})" for name, kind in failures.items())
@@ -50,7 +50,7 @@ def age() -> float | None:
     """Return how many seconds ago any process ran a reset; None where that is not known."""
     at = hints.get(_LAST)
     if isinstance(at, bool) or not isinstance(at, (int, float)):
-        return None  # not our own note
+        return None  # not our own hint
     age = time.time() - at
     return max(0.0, age) if abs(age) < _KEPT else None
 

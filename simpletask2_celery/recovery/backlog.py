@@ -17,15 +17,15 @@ LEAST = datetime.timedelta(minutes=10)
 
 
 class Backlog:
-    """The messages in each queue, for one run of auto-reset, less those already presumed."""
+    """The messages in each queue, for one auto-reset, less those already presumed."""
 
     def __init__(self) -> None:
         self._left: dict[str, float] = {}
 
     def has(self, row: Row) -> bool:
-        """Tell whether the message of a stale row is presumed to be in its queue."""
+        """Tell whether the message of a due row is presumed to be in its queue."""
         if row.status != row.READY or row.auto_reset_time is None:
-            return False  # it has run, or was never published
+            return False  # it has run, or no save() has published it
         wait = datetime.timedelta(seconds=row.get_task_wait_timeout())
         overdue = clock.now(str(row._state.db)) - row.auto_reset_time
         if overdue > max(PATIENCE * wait, LEAST):

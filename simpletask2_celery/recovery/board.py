@@ -24,7 +24,9 @@ from django.utils.crypto import salted_hmac
 
 SLOT = 1024  # bytes; a longer note is not written, and its row waits for its lease
 SLOTS = 1024  # runs at once that a worker can note
-_HEAD = struct.Struct("=HB")  # length of the note, and whether its time is over
+_HEAD = struct.Struct(
+    "=HB"
+)  # length of the note, and whether its run is being killed for its time limit
 
 #: The parts of a note. One of another version that has fewer is left to the lease.
 _PARTS = {"process", "task_id", "app_label", "model", "id", "using", "token"}

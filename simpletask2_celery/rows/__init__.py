@@ -12,6 +12,8 @@
 - ``task_info``, ``lookup``: the name of a row, "app.model:pk", and the row of a name
 - ``databases``, ``transactions``, ``sessions``, ``retrying``, ``clock``: aliases and replicas,
   savepoints and hooks, sessions of a worker, statements tried again, the database's clock
-- ``timeouts``, ``redis_connection``, ``deadline``, ``at_once``, ``no_fork``, ``interruptions``:
-  what a save may wait for, and for how long; threads; what ends a process on purpose
+- ``deadline``: how long a save waits for others in all
+- ``timeouts``, ``redis_connection``: run-time timeouts, and other questions to Redis, in time
+- ``at_once``, ``no_fork``: questions in threads of their own; no fork while a thread works
+- ``interruptions``: what ends a process on purpose, and not a row
 """

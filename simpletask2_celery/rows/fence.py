@@ -28,8 +28,8 @@ class Fence:
     """What a run holds of its row: the key, the token, and the row as it was loaded.
 
     ``writes`` are the columns of the transition that is being saved. A handler's own save has none,
-    so it cannot undo what a transition wrote. The fence of a transition by force has no status, and
-    refuses nothing.
+    so it cannot undo what a transition wrote. A forced transition has a fence without a status,
+    which every row passes.
     """
 
     pk: Any

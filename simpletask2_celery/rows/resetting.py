@@ -24,10 +24,10 @@ def reset_pages(
 ) -> Iterator[tuple[int, list[R]]]:
     """Reset rows a page at a time; yield (number reset, rows to publish) of each.
 
-    ``choose`` returns the rows of a page to reset. Without ``wait``, rows that a transaction has
-    locked are left alone. ``still`` is what must be true of a row, and the UPDATE of a page asks it
-    again: a row that finished meanwhile is left alone. It may be among those to publish, which does
-    nothing to it.
+    ``choose`` returns the rows of a page to reset; it may end others, as auto-reset gives up rows.
+    Without ``wait``, rows that a transaction has locked are left alone. ``still`` is what must be
+    true of a row, and the UPDATE of a page asks it again: a row that finished meanwhile is left
+    alone. The yielded rows may include such a row; its message does nothing.
     """
     model, using = rows.model, rows.db
     for page in querysets.pages(rows.filter(still)):

@@ -1,7 +1,7 @@
 """The database sessions of a worker: alive when a run begins, with nothing open after it.
 
-Celery closes sessions between two tasks, or keeps them for many (CELERY_DB_REUSE_MAX). What
-handlers do to a session, and what happens to it in the meantime, it does not look at.
+Celery closes sessions between two tasks, or keeps them for many (CELERY_DB_REUSE_MAX). It checks
+neither what a handler did to a session, nor whether the server has cut it since.
 """
 
 import os
@@ -58,7 +58,7 @@ def give_back() -> None:
 def leaving_nothing_open() -> Iterator[None]:
     """Roll back what is left open inside; raise TransactionManagementError if it is.
 
-    An error that is raised inside goes first. A transaction that was open before, of a test or of
+    An error that is raised inside wins. A transaction that was open before, of a test or of
     ATOMIC_REQUESTS, is somebody else's.
     """
     before = {

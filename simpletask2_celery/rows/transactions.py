@@ -1,14 +1,13 @@
 """Transactions that somebody else has begun around a write of ours."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from django.db import DatabaseError, connections, transaction
 
 
-@contextmanager
-def savepoint(using: str) -> Iterator[None]:
+def savepoint(using: str) -> AbstractContextManager[None]:
     """Roll the block back if it broke the surrounding transaction; re-raise its error.
 
     A broken transaction, of a test, of eager mode or of ATOMIC_REQUESTS, would keep the row from
@@ -16,9 +15,11 @@ def savepoint(using: str) -> Iterator[None]:
     transaction around, and nothing is done.
     """
     connection: Any = connections[using]
-    if not connection.in_atomic_block:
-        yield
-        return
+    return _savepoint(connection) if connection.in_atomic_block else nullcontext()
+
+
+@contextmanager
+def _savepoint(connection: Any) -> Iterator[None]:
     savepoint: Any = connection.savepoint()  # None where a database has none
     try:
         yield

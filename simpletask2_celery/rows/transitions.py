@@ -20,7 +20,7 @@ from .fence import Fence
 from .interruptions import is_about_the_run
 from .model import Row
 from .seen import hold
-from .states import DOING, DONE
+from .states import DOING, DONE, READY
 from .transactions import savepoint
 
 R = TypeVar("R", bound=Row)
@@ -210,6 +210,14 @@ def change(row: Row, values: dict[str, Any], status: int | None) -> bool:
     finally:
         fence.lift(row)
     return True
+
+
+def postpone(row: Row, moment: datetime.datetime) -> None:
+    """Keep auto-reset from publishing a READY row before it was due at ``moment``."""
+    again = clock.after(clock.stored(moment), row.get_task_wait_timeout())
+    mine = tables.owned(type(row), databases.of(row)).filter(pk=row.pk, status=READY)
+    if mine.update(auto_reset_time=again):
+        row.auto_reset_time = again
 
 
 def release(row: Row) -> bool:

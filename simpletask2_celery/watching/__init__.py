@@ -4,5 +4,5 @@
 - ``counts``: the rows of a table that are not DONE, by channel, and those that are
 - ``history``: what has ended lately: rows by minute, percentiles of their times
 - ``limits``: reads that the database stops when they take too long
-- ``time_ranges``: the rows of a time, found without an index on it
+- ``time_ranges``: the rows added in a period, found without an index on ``add_time``
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import IntegrityError, connections, transaction
-from django.db.models import PROTECT, Exists, OuterRef, Q
+from django.db.models import PROTECT, Exists, F, OuterRef, Q
 from django.db.models.deletion import get_candidate_relations_to_delete
 from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_noop, ngettext_lazy
@@ -96,7 +96,7 @@ def delete(part: Part, keys: list[Any]) -> int:
         if connections[part.using].features.has_select_for_update:
             rows = rows.order_by("pk").select_for_update()
         else:
-            rows.update(status=states.DONE)  # which locks all of SQLite
+            rows.update(mod_time=F("mod_time"))  # which locks all of SQLite
         locked = list(rows.values_list("pk", flat=True))
         part.model._base_manager.using(part.using).filter(pk__in=locked).delete()
     return len(locked)

@@ -1,4 +1,4 @@
-"""Answers that a test gives in the place of the network, by an adapter beside the real one.
+"""HTTP answers that a test gives: an adapter beside the real one that replaces the network.
 
 All else is real: requests makes, signs and redirects the request, the policy of the
 settings is asked about every hop, and what fails becomes a masked ``proxied_error``.
