@@ -128,7 +128,7 @@ class StaleFilter(admin.SimpleListFilter):
         if self.value() == "lease":
             return queryset.filter(status=states.DOING, auto_reset_time__lt=now)
         if self.value() == "waiting":
-            return queryset.filter(states.stale(now), status=states.READY)
+            return queryset.filter(states.due(now), status=states.READY)
         return queryset
 
 

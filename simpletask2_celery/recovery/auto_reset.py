@@ -56,7 +56,7 @@ def age() -> float | None:
 
 
 def reset_model(model: type[Row]) -> int:
-    """Reset and publish the model's stale rows in all its databases; return their number."""
+    """Reset and publish the model's due rows in all its databases; return their number."""
     count = 0
     failures: list[Exception] = []
     backlog = Backlog()
@@ -67,7 +67,7 @@ def reset_model(model: type[Row]) -> int:
     for using in databases.candidates(model):
         try:
             if retrying.persist(using, partial(databases.holds, model, using)):
-                for changed, rows in resetting.reset_stale(model, using, choose):
+                for changed, rows in resetting.reset_due(model, using, choose):
                     if changed:
                         publisher.publish_on_commit(rows, leave_out=True, using=using)
                     count += changed

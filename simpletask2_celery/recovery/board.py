@@ -24,9 +24,8 @@ from django.utils.crypto import salted_hmac
 
 SLOT = 1024  # bytes; a longer note is not written, and its row waits for its lease
 SLOTS = 1024  # runs at once that a worker can note
-_HEAD = struct.Struct(
-    "=HB"
-)  # length of the note, and whether its run is being killed for its time limit
+#: The head of a slot: the length of its note, and whether a time limit kills the run.
+_HEAD = struct.Struct("=HB")
 
 #: The parts of a note. One of another version that has fewer is left to the lease.
 _PARTS = {"process", "task_id", "app_label", "model", "id", "using", "token"}
@@ -81,7 +80,7 @@ class Board:
         """Remember that the run of a Celery task is being killed for its time limit."""
         for slot, note in self.notes():
             if note["task_id"] == task_id:
-                self._memory[slot * SLOT + 2] = 1
+                self._memory[slot * SLOT + _HEAD.size - 1] = 1
 
     def lock(self, slot: int) -> bool:
         """Lock a slot for this process; False if another process has it."""
@@ -207,7 +206,7 @@ def noted(row: Any, task_id: str) -> Iterator[None]:
     slots.board.write(slot, note)
     try:
         yield
-    except Exception:  # no SystemExit: one ends the process in mid-run, and the note stays
+    except Exception:  # but SystemExit ends the process in mid-run, and the note must stay
         slots.give_back(slot)
         raise
     slots.give_back(slot)

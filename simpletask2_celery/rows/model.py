@@ -229,7 +229,7 @@ class Row(models.Model):
             values = [one for one in values if own.may_write(one[0])]
             return own.narrow(base_qs) if _has_state(base_qs.model) else base_qs, values
         if self._saving is not None:  # and not Django's loading of a fixture
-            values = [one for one in values if not seen.is_stale(self, using, one[0], one[2])]
+            values = [one for one in values if not seen.is_unchanged(self, using, one[0], one[2])]
         return base_qs, values
 
     def _require_claim(self, updated: Any, using: str) -> None:

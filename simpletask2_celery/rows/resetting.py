@@ -45,11 +45,11 @@ def reset_pages(
             yield changed, group
 
 
-def reset_stale(
+def reset_due(
     model: type[R], using: str, choose: Callable[[list[R]], list[R]]
 ) -> Iterator[tuple[int, list[R]]]:
     """Reset the rows whose lease is over, and READY rows that never had one."""
-    rows, still = querysets.own_rows(model, using), states.stale(clock.now(using))
+    rows, still = querysets.own_rows(model, using), states.due(clock.now(using))
     return reset_pages(rows, still, choose, wait=False, reason=signals.LEASE_OVER)
 
 

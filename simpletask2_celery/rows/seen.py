@@ -55,7 +55,7 @@ def hold(row: models.Model, values: dict[str, Any]) -> None:
     note_columns(row, STATE_FIELDS & values.keys())
 
 
-def is_stale(row: models.Model, using: str, column: Any, value: Any) -> bool:
+def is_unchanged(row: models.Model, using: str, column: Any, value: Any) -> bool:
     """Tell whether a save outside of runs has nothing to say about a column.
 
     It is a state column, and the caller has not changed it since the row was loaded, perhaps from a

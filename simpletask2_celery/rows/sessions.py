@@ -29,8 +29,8 @@ _opening = threading.Lock()
 def look() -> None:
     """Close this thread's sessions that are dead or too old, before they are used.
 
-    One that was used a moment ago is not asked: a claim is tried again where it fails. Django's own
-    CONN_MAX_AGE of 0 is about requests: there Celery's setting decides.
+    A session that was used a moment ago is not tested, because a failing claim is tried again.
+    CONN_MAX_AGE = 0 closes sessions after web requests; in a worker CELERY_DB_REUSE_MAX decides.
     """
     now = time.monotonic()
     was_idle = now - getattr(_last, "look", now) > IDLE

@@ -44,7 +44,7 @@ def reset(now: datetime.datetime, again: datetime.datetime) -> dict[str, Any]:
     return {**cleared, "status": READY, "auto_reset_time": again, "mod_time": now}
 
 
-def stale(now: datetime.datetime) -> Q:
+def due(now: datetime.datetime) -> Q:
     """Return what is true of a row that auto-reset looks at.
 
     ``status < DONE OR status > DONE``, because a plain ``!=`` uses no index.

@@ -23,7 +23,7 @@ BEGIN, END = "<!-- people: begin -->\n", "<!-- people: end -->"
 
 
 class Case(NamedTuple):
-    """A case, what it has done elsewhere, where that was told, and the tests of it here."""
+    """A case, what it has done elsewhere, where that was reported, and the tests of it here."""
 
     case: str
     elsewhere: str
@@ -228,7 +228,7 @@ CASES = [
     Case(
         "one row cannot be loaded, or its own method raises",
         "nothing of its table is recovered any more",
-        "found by who tried to break in",
+        "found by our own attack tests",
         {
             "integration/recovery/test_isolation.py": [
                 "test_a_row_that_cannot_be_loaded_keeps_no_other_from_its_reset",
@@ -410,9 +410,9 @@ def table(verdicts):
     versions = f"Python {platform.python_version()}, Django {django.get_version()}"
     lines = [
         f"{datetime.date.today()}, `python -m tests.proofs.people`: {held} of "
-        f"{len(CASES)} held. {versions}. In brackets, how many tests that were.",
+        f"{len(CASES)} held. {versions}. In brackets: the number of tests.",
         "",
-        "| case | elsewhere | where that was told | tests | verdict |",
+        "| case | elsewhere | reported in | tests | verdict |",
         "| --- | --- | --- | --- | --- |",
     ]
     for case, said in zip(CASES, verdicts, strict=True):

@@ -125,7 +125,7 @@ class Row:
         lease = self.auto_reset_time
         return isinstance(lease, datetime.datetime) and lease < timezone.now()
 
-    def is_stale(self):
+    def is_unchanged(self):
         over = self.status != DONE and self.lease_is_over()
         return over or (self.status == READY and self.auto_reset_time is None)
 
@@ -514,7 +514,7 @@ class Machine(RuleBasedStateMachine):
         self.run_auto_reset(model)
 
     def run_auto_reset(self, model):
-        stale = [r for r in self.table if r.model is model and not r.gone and r.is_stale()]
+        stale = [r for r in self.table if r.model is model and not r.gone and r.is_unchanged()]
         if not stale:
             assert model.do_auto_reset() == 0
             return

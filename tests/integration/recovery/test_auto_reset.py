@@ -64,7 +64,7 @@ def test_a_row_that_finishes_while_it_is_looked_at_is_left_alone(using):
     row = Job.objects.using(using).create()
     at(using, row, -1, status=20, start_time=timezone.now())
     pages = resetting.reset_pages(
-        FinishedAfterTheLoad(Job, using=using), states.stale(timezone.now())
+        FinishedAfterTheLoad(Job, using=using), states.due(timezone.now())
     )
     assert [changed for changed, _ in pages] == [0]
     row.refresh_from_db()

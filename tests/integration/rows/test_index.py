@@ -32,7 +32,7 @@ def plans(using):
     with connections[using].cursor() as cursor:
         cursor.execute("ANALYZE" if connections[using].vendor != "mysql" else "SELECT 1")
         cursor.fetchall() if cursor.description else None
-    stale = objects.filter(states.stale(timezone.now())).order_by("pk")[: querysets.PAGE]
+    stale = objects.filter(states.due(timezone.now())).order_by("pk")[: querysets.PAGE]
     return stale.explain(), objects.filter(status=states.READY).explain()
 
 
@@ -67,7 +67,7 @@ def test_a_reset_updates_its_page_and_reads_no_table(using):
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     with CaptureQueriesContext(connection) as captured:
-        pages = resetting.reset_stale(Job, using, list)
+        pages = resetting.reset_due(Job, using, list)
         assert next(pages)[0] == querysets.PAGE
     [update] = [q["sql"] for q in captured if q["sql"].startswith("UPDATE")]
     with connection.cursor() as cursor:

@@ -394,7 +394,7 @@ def test_a_row_that_finished_meanwhile_is_not_told_as_reset(using, heard):
         overdue(row, status=Job.DOING, start_time=timezone.now())
     heard.clear()
     query = FirstIsDoneAfterTheLoad(Job, using=using)
-    pages = resetting.reset_pages(query, states.stale(timezone.now()))
+    pages = resetting.reset_pages(query, states.due(timezone.now()))
     assert [changed for changed, _ in pages] == [2]
     assert [one["pk"] for one in heard.of("task_finished")] == [rows[0].pk]
     assert [one["pk"] for one in heard.of("task_reset")] == [row.pk for row in rows[1:]]
