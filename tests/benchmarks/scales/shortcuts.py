@@ -12,7 +12,7 @@ HEAD = ["save()", "publish_many", "drain", "p50", "reset"]
 
 def shortcuts(quick):
     """Measure ours with all shortcuts, without each, and without all."""
-    count, rounds = (100, 1) if quick else (1500, 3)
+    count, rounds = (100, 1) if quick else (1000, 3)
     systems = {name: _without(name) for name in ["none", *without.NAMES]}
     systems["none"].make_tables()
     figures = {name: [] for name in systems}
@@ -44,7 +44,7 @@ def _without(name):
 
 
 def _figures(system, count):
-    drained = measure(system, count, 60, 5)
+    drained = measure(system, count, 40, 4)
     servers.run("TRUNCATE simple_task")
     bulk = system.act(servers.new_queue(), "bulk.ours", count * 10)
     rows.fill("simple_task", count * 10, rows.DOING, "now() - interval '1 hour'")
