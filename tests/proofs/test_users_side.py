@@ -305,8 +305,8 @@ class Machine(RuleBasedStateMachine):
             held.row.refresh_from_db(fields=names)
         names = (*FIELDS, *STATE) if names is None else names
         assert all(same(held.value_of(n), self.table[held.row.pk][n]) for n in names)
-        if not is_rolled_back or set(names) >= set(STATE):
-            held.note_seen([name for name in names if name in STATE])
+        # Also what a block has read that was rolled back: to write it would undo a transition.
+        held.note_seen([name for name in names if name in STATE])
         if held.loaded is not None:
             mine = [name for name in names if name in FIELDS]
             held.note_loaded(mine)
