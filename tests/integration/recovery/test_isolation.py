@@ -35,7 +35,7 @@ def bad_row(monkeypatch):
     return break_it
 
 
-def due(using, *topics):
+def stale(using, *topics):
     rows = [ChannelJob(topic=topic) for topic in topics]
     ChannelJob.objects.using(using).bulk_create(rows)
     return ChannelJob.objects.using(using)
