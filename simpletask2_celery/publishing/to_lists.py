@@ -33,7 +33,7 @@ def flags_of(channel: str) -> str:
 
 def client() -> Any:
     """Return a client to the project's Redis whose operations have limits."""
-    return redis_connection.bounded(_connection())
+    return redis_connection.bounded(redis_connection.of_project())
 
 
 def length(channel: str) -> int:
@@ -57,7 +57,7 @@ def push(messages: list[Message]) -> list[Message]:
         with deadline.waiting(share=1 / 4) as seconds:
             for start in range(0, len(named), PAGE):
                 page = partial(_push, named[start : start + PAGE])
-                redis_connection.ask(_connection(), page, seconds)
+                redis_connection.ask(redis_connection.of_project(), page, seconds)
     except Exception as error:  # whatever it is, the rows are saved
         breaker.open()
         logger.warning(
@@ -77,9 +77,3 @@ def _push(messages: list[Message], redis: Any) -> None:
         pipeline.sadd(flags_of(message.kind.channel), message.name)
         pipeline.rpush(list_of(message.kind.channel), message.name)
     pipeline.execute()
-
-
-def _connection() -> Any:
-    from django_redis import get_redis_connection
-
-    return get_redis_connection(conf.redis_name)

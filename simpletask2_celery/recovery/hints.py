@@ -116,8 +116,7 @@ def _ask(
 ) -> T:
     """Ask the cache; its Redis, if there is a question for one and the cache is django-redis."""
     try:
-        redis = _redis() if of_redis is not None else None
-        if of_redis is not None and redis is not None:
+        if of_redis is not None and (redis := _redis()) is not None:
             return redis_connection.ask(redis, of_redis, WAIT)
         return at_once.answer("cache", lambda: of_cache(caches[conf.redis_name]), WAIT)
     except Exception as error:
@@ -126,9 +125,8 @@ def _ask(
 
 
 def _redis() -> Any:
-    from django_redis import get_redis_connection
-
+    """Return the cache's connection; None where the cache is not django-redis."""
     try:
-        return get_redis_connection(conf.redis_name)
+        return redis_connection.of_project()
     except NotImplementedError:
         return None

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import exceptions, fast
 from ..conf import conf
-from . import clock, deadline, fence, seen, states, task_info, timeouts
+from . import clock, deadline, fence, redis_connection, seen, states, task_info, timeouts
 from .states import STATE_FIELDS
 from .transactions import after_commit
 
@@ -92,9 +92,7 @@ class Row(models.Model):
     @classmethod
     def get_redis_conn(cls) -> Any:
         """Return the Redis connection of the cache that the settings name."""
-        from django_redis import get_redis_connection
-
-        return get_redis_connection(conf.redis_name)
+        return redis_connection.of_project()
 
     def _at_run_time(self, template: str) -> int | None:
         key = template.format(channel=self.get_channel_name())

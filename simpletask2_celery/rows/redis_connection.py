@@ -1,12 +1,23 @@
-"""Questions to the project's Redis that are given up early, by connections of our own."""
+"""The project's Redis, and questions to it that are given up early, by connections of our own."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..conf import conf
 from . import at_once, deadline
 
 T = TypeVar("T")
 _clients: dict[Any, Any] = {}
+
+
+def of_project() -> Any:
+    """Return django-redis's connection of the cache that the settings name.
+
+    Raises NotImplementedError where that cache is no django-redis cache.
+    """
+    from django_redis import get_redis_connection  # which imports redis: not before it is needed
+
+    return get_redis_connection(conf.redis_name)
 
 
 def ask(connection: Any, question: Callable[[Any], T], seconds: float) -> T:
