@@ -1,7 +1,8 @@
 """The statements of a row's life, compiled once a model.
 
 The claim updates a row and loads it by one query, where the database has UPDATE … RETURNING.
-Each later write of a run is an UPDATE behind its fence. A page of keys is one parameter.
+Each later write of a run is an UPDATE behind its fence. A new row is one INSERT. A page of keys
+is one parameter.
 """
 
 import datetime
@@ -194,7 +195,7 @@ def _is_plain(model: Any) -> bool:
 
 @cache
 def _is_one_plain_table(model: Any) -> bool:
-    """Tell whether an UPDATE has "%s" for each column of the model, as none of a geometry."""
+    """Tell whether a statement has "%s" for each column of the model, as none of a geometry."""
     meta = model._meta
     return not (meta.parents or meta.proxy) and not any(
         field.generated

@@ -1,9 +1,9 @@
 """Publish rows: after the commit of their database, one message each.
 
-A message carries the row's name and nothing else, so a lost, doubled or late one does
-nothing. Publishing therefore never raises and never waits long: auto-reset finds the rows
-that could not be sent. ``DJANGO_SIMPLETASK2_PUBLISH_TO`` says whether messages go to Celery,
-to the original's Redis lists or to both.
+A message carries the row's model, key and database and nothing else, so a lost, doubled or
+late one does nothing. Publishing therefore never raises and never waits long: auto-reset
+finds the rows that could not be sent. ``DJANGO_SIMPLETASK2_PUBLISH_TO`` says whether
+messages go to Celery, to the original's Redis lists or to both.
 """
 
 import itertools

@@ -127,7 +127,7 @@ def put(fence: Fence, row: models.Model) -> None:
 
 
 def lift(row: models.Model) -> None:
-    """Take the fence away: the run is over, and the row saved as any other."""
+    """Take the fence away: the run is over, and the row is saved like any other."""
     vars(row).pop(NAME, None)
 
 

@@ -1,4 +1,4 @@
-"""Run a row: claim, step 1, proxy, step 2, … finish; every arrow is one fenced write."""
+"""Run a row: claim, step 1, proxy, step 2, … finish; every arrow is one conditional write."""
 
 import time
 from collections.abc import Callable, Iterator
