@@ -34,19 +34,27 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Show them; with --watch, where a backlog has begun and when it will be empty."""
-        first: First = {}
         try:
             # SQLite makes a failed query of a KeyboardInterrupt that is raised in a Python
             # function that it calls, and the watch would go on: it asks whether one came.
             with Interrupt(raises=True) as interrupt:
-                self._show(options["json"], first)
-                while options["watch"] is not None and not interrupt.came:
-                    time.sleep(max(options["watch"], 0.1))
-                    self._show(options["json"], first)
-                if interrupt.came:
-                    raise KeyboardInterrupt
+                self._watch(options["json"], options["watch"], interrupt)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+
+    def _watch(self, as_json: bool, seconds: float | None, interrupt: Interrupt) -> None:
+        """Show them once, or until Ctrl-C, and raise KeyboardInterrupt then.
+
+        The loop is in a function of its own: from Python 3.12, what a signal raises at the end of
+        a loop's turn is not caught by the ``try`` around the loop, but by a caller's.
+        """
+        first: First = {}
+        self._show(as_json, first)
+        while seconds is not None and not interrupt.came:
+            time.sleep(max(seconds, 0.1))
+            self._show(as_json, first)
+        if interrupt.came:
+            raise KeyboardInterrupt
 
     def _show(self, as_json: bool, first: First) -> None:
         now = figures.read()

@@ -4,11 +4,14 @@ import io
 import json
 import os
 import signal
+import threading
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connections
 
+from simpletask2_celery.management.commands import simpletask2_status
 from simpletask2_celery.watching import figures
 from tests.support.fixtures import queued
 from tests.support.rows import DONE, ago, make
@@ -57,3 +60,21 @@ def test_ctrl_c_is_heard_while_sqlite_calls_python(monkeypatch):
         call_command("simpletask2_status", "--watch", "0.1", stdout=io.StringIO())
     assert ended.value.code == 130
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_ends_the_watch_wherever_it_comes(monkeypatch):
+    # What comes at the very end of a loop's turn is not caught by a try around the loop.
+    started = []
+
+    def show(*args):
+        if not started:
+            started.append(threading.Timer(0.002, os.kill, [os.getpid(), signal.SIGINT]))
+            started[0].start()
+
+    monkeypatch.setattr(simpletask2_status.Command, "_show", show)
+    monkeypatch.setattr(simpletask2_status, "time", SimpleNamespace(sleep=lambda seconds: None))
+    for _ in range(100):
+        with pytest.raises(SystemExit) as ended:
+            call_command("simpletask2_status", watch=1.0)
+        started.pop().join()
+        assert ended.value.code == 130
