@@ -94,7 +94,7 @@ def write_scales(scales, command):
         place = old.search(text)
         new = f"{title}\n\n{lines}{dated}\n"
         if place is None:  # its first time
-            text = text.replace(END, f"{new}\n{END}")
+            text = text.replace(END, f"\n{new}{END}")
         else:
             text = f"{text[: place.start()]}{new}{text[place.end() :]}"
     document.write_text(_with_targets(text, scales))

@@ -13,28 +13,33 @@ HEAD = ["save()", "publish_many", "drain", "p50", "reset"]
 def shortcuts(quick):
     """Measure ours with all shortcuts, without each, and without all."""
     count, rounds = (100, 1) if quick else (1000, 3)
-    systems = {name: _without(name) for name in ["none", *without.NAMES]}
-    systems["none"].make_tables()
-    figures = {name: [] for name in systems}
+    base, *others = (_without(name) for name in ["none", *without.NAMES])
+    base.make_tables()
+    _figures(base, count)  # what begins cold is measured for nobody
+    with_all, shares = [], {one.title: [] for one in others}
     for number in range(rounds):
-        # From the other end every other round: nobody is always first.
-        for name in systems if number % 2 == 0 else reversed(systems):
-            figures[name].append(_figures(systems[name], count))
-    medians = {
-        name: [statistics.median(one[at] for one in of_name) for at in range(len(HEAD))]
-        for name, of_name in figures.items()
-    }
-    base = medians.pop("none")
-    lines = [["with all", f"{base[0]:.0f}", f"{base[1]:.0f}", f"{base[2]:.0f}"]]
-    lines[0] += [f"{base[3]:.1f} ms", f"{base[4]:.0f}"]
-    for name, found in medians.items():
-        shares = [f"× {one / whole:.2f}" for one, whole in zip(found, base, strict=True)]
-        lines.append([f"without {name}", *shares])
+        for one in others:
+            # Each beside its own run of all, first or second in turn: a machine drifts.
+            pair = (base, one) if number % 2 == 0 else (one, base)
+            found = {system.title: _figures(system, count) for system in pair}
+            whole = found[base.title]
+            with_all.append(whole)
+            part = found[one.title]
+            shares[one.title].append([a / b for a, b in zip(part, whole, strict=True)])
+    rates = _medians(with_all)
+    lines = [["with all", *(f"{rate:.0f}" for rate in rates)]]
+    lines[0][1 + HEAD.index("p50")] = f"{rates[HEAD.index('p50')]:.1f} ms"
+    for title, of_pairs in shares.items():
+        lines.append([title, *(f"× {share:.2f}" for share in _medians(of_pairs))])
     return {
-        "title": f"What each shortcut is worth, rows/s (medians of {rounds})",
+        "title": f"What each shortcut is worth, rows/s (medians of {rounds} pairs)",
         "head": ["ours", *HEAD],
         "lines": lines,
     }
+
+
+def _medians(results):
+    return [statistics.median(column) for column in zip(*results, strict=True)]
 
 
 def _without(name):
