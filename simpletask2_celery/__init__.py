@@ -18,3 +18,5 @@ life: ``rows`` (the only one that writes a state column), ``publishing``, ``runn
 The picture shows time. Imports go down in another order, which pyproject.toml has: doors, admin
 and legacy, watching, tasks, models, running and recovery, publishing, rows, fast, conf.
 """
+
+__version__ = "0.1.0"

@@ -14,6 +14,7 @@ import yaml
 from celery.app.utils import find_app
 from kombu.utils.url import maybe_sanitize_url
 
+from .. import __version__
 from ..recovery import schedule
 from . import config_file, supervisor
 from .config_file import KEYS, UNUSED, ConfigFileError
@@ -40,6 +41,7 @@ def _option(name: str) -> click.Option:
         *(_option(name) for name in KEYS if name not in _OF_THE_FILE_ALONE),
     ]
 )
+@click.version_option(__version__, prog_name="simpletask2-celery")
 @click.pass_context
 def main(ctx: click.Context, /, app: str | None, config: str | None, **options: Any) -> None:
     """Run Celery's worker and beat for a project's simple tasks."""

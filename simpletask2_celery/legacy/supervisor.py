@@ -233,23 +233,37 @@ def _is_supervisor(pid: int, owner: int) -> bool:
 
 @contextmanager
 def _locked(pidfile: Path) -> Iterator[None]:
-    with _open(pidfile, "a+", _never_a_link) as file:
-        if os.fstat(file.fileno()).st_uid != os.geteuid():
-            raise Failed(f"The pidfile {pidfile} belongs to another user.")
-        for _ in range(3):  # "status" holds the lock for a moment
+    """Hold the pidfile's lock, and remove the file at the end."""
+    for _ in range(3):  # "status" holds the lock for a moment
+        with _open(pidfile, "a+", _never_a_link) as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                raise Failed(f"The pidfile {pidfile} belongs to another user.")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
                 time.sleep(POLL)
-        else:
-            file.seek(0)
-            raise _runs_already(pidfile, file.read())
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-        file.truncate(0)  # the file stays: removing it would race with a new start
+                file.seek(0)
+                holder = file.read()
+                continue
+            if not _is_still(pidfile, file):  # a supervisor that ends has just removed it
+                holder = "that is ending"
+                continue
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            try:
+                yield
+            finally:
+                pidfile.unlink(missing_ok=True)
+            return
+    raise _runs_already(pidfile, holder)
+
+
+def _is_still(path: Path, file: IO[Any]) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _open(path: Path, mode: str, opener: Any = None) -> IO[Any]:

@@ -124,6 +124,9 @@ def test_restart_and_stop(config):
     assert all(map(alive, processes))
     assert ask(config, "stop") == (0, "stopped")
     assert not any(map(alive, processes))
+    # The log stays, and what beat remembers.
+    left = {path.suffix for path in config.log.parent.iterdir()}
+    assert left - {".beat"} == {".yml", ".log"}
     assert ask(config, "status") == (3, "not running")
     assert ask(config, "stop") == (0, "not running")
 

@@ -3,10 +3,12 @@
 import fcntl
 import os
 import subprocess
+from importlib import metadata
 
 import pytest
 from click.testing import CliRunner
 
+import simpletask2_celery
 from simpletask2_celery.legacy import supervisor
 from simpletask2_celery.legacy.cli import main
 
@@ -91,3 +93,37 @@ def test_no_process_is_stopped_that_is_no_supervisor(tmp_path):
             supervisor.stop(plan)
         assert victim.poll() is None
         victim.kill()
+
+
+def test_the_version_is_the_packages():
+    result = CliRunner().invoke(main, ["--version"])
+    assert (
+        result.output == f"simpletask2-celery, version {metadata.version('simpletask2-celery')}\n"
+    )
+    assert simpletask2_celery.__version__ == metadata.version("simpletask2-celery")
+
+
+def test_the_pidfile_goes_with_its_supervisor_and_a_new_ones_is_left_alone(tmp_path):
+    path = plan_in(tmp_path).pidfile
+    with supervisor._locked(path):
+        assert path.read_text() == str(os.getpid())
+    assert not path.exists()
+    with pytest.raises(ZeroDivisionError), supervisor._locked(path):
+        raise ZeroDivisionError
+    assert not path.exists()
+
+
+def test_a_start_that_has_opened_a_pidfile_which_is_then_removed_makes_a_new_one(
+    tmp_path, monkeypatch
+):
+    path = plan_in(tmp_path).pidfile
+    flock, removed = fcntl.flock, []
+
+    def late(file, how):
+        if not removed:
+            removed.append(path.unlink())
+        flock(file, how)
+
+    monkeypatch.setattr(supervisor.fcntl, "flock", late)
+    with supervisor._locked(path):
+        assert path.read_text() == str(os.getpid())
