@@ -69,6 +69,10 @@ class ClaimLost(DjangoSimpleTask2Error):
     """A run wrote to a row whose claim it no longer holds; nothing was changed."""
 
 
+class RowEnded(ClaimLost):
+    """A run has lost its claim because its row was stopped, marked done or deleted."""
+
+
 class RowLocked(DjangoSimpleTask2Error):
     """2910013 of a READY row: no run has it, but somebody else's transaction locks it."""
 
@@ -85,10 +89,9 @@ def claim_lost(task_info: str, code: int = STEP_NOT_SAVED) -> ClaimLost:
 
 
 def handler_failed(
-    task_info: str, step: int, cause: BaseException | str, more: str = ""
+    task_info: str, handler: str, cause: BaseException | str, more: str = ""
 ) -> DjangoSimpleTask2Error:
-    """Build the error of a handler that has raised ``cause``; ``more`` follows its text."""
-    handler = f"do_task_main_step{step}"
+    """Build the error of a method that has raised ``cause``; ``more`` follows its text."""
     text = (cause if isinstance(cause, str) else in_words(cause)) + more
     return error(HANDLER_FAILED, task_info=task_info, handler=handler, error=text)
 

@@ -95,8 +95,8 @@ class SimpleTask(Row):
         warning and sends nothing: ``reset()`` it first.
 
         Raises ValueError for a row not saved yet, TypeError or ValueError for options that
-        Celery would refuse. A broker that fails raises nothing: auto-reset publishes the row
-        again.
+        Celery would refuse, and RuntimeError for a row that its own handler has reset. A broker
+        that fails raises nothing: auto-reset publishes the row again.
         """
         options = publisher.check_options(
             countdown=countdown, eta=eta, priority=priority, queue=queue
@@ -105,6 +105,7 @@ class SimpleTask(Row):
         if self.status != self.READY:
             publisher.log_not_ready(self)
             return self
+        _require_no_run([self])
         with deadline.shared():
             if countdown is not None or eta is not None:
                 moment = eta or clock.after(timezone.now(), countdown or 0)
@@ -127,7 +128,8 @@ class SimpleTask(Row):
 
         Before any row is published, raises TypeError for a row of another model, and
         ValueError for one without a primary key (on MySQL bulk_create leaves none: give a
-        queryset) or for a chunk beside DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT.
+        queryset) or for a chunk beside DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT. RuntimeError as of
+        :meth:`publish`.
         """
         publisher.check_chunk(chunk)
         if isinstance(rows, models.QuerySet):
@@ -142,6 +144,7 @@ class SimpleTask(Row):
             if not isinstance(row, cls):
                 raise TypeError(f"{cls.__name__}.publish_many() got {row!r}.")
         _require_saved(rows)
+        _require_no_run(rows)
         return publisher.publish_on_commit((r for r in rows if r.status == cls.READY), chunk)
 
     # -- running -----------------------------------------------------------------------
@@ -294,6 +297,16 @@ def _require_saved(rows: Iterable[SimpleTask]) -> None:
     for row in rows:
         if row.pk is None or row._state.adding:
             raise ValueError(f"{row!r} has no row yet: save it before publishing it.")
+
+
+def _require_no_run(rows: Iterable[SimpleTask]) -> None:
+    for row in rows:
+        if row.status == row.READY and fence.of(row) is not None:
+            raise RuntimeError(
+                f"{row.get_task_info()} is in its own run, at whose end it is DONE: its message "
+                "would come for nothing. To run it again, let this run end, and call "
+                "reset().publish() in a receiver of task_finished."
+            )
 
 
 def _named(name: str, suffix: str) -> str:

@@ -137,6 +137,7 @@ class _Expiring(Task):  # type: ignore[misc]  # Celery has no types
 @shared_task(
     name=schedule.DO_AUTO_RESET,
     base=_Expiring,
+    ignore_result=True,
     autoretry_for=(),  # the next one comes soon
     serializer="json",
     Strategy=only_json.NAME,
@@ -154,6 +155,9 @@ def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
     about = {"task_info": name, "code": error.code}
     if error.code in exceptions.NOTHING_TO_DO:
         logger.info("%s: nothing to do: %s", name, error, extra=about)
+    elif isinstance(error, exceptions.RowEnded):
+        text = "%s: its run ends: the row was stopped, marked done or deleted."
+        logger.info(text, name, extra=about)
     elif error.code in _BAD_MESSAGE:
         logger.error("%s: message refused: %s", name, error, extra=about)
     else:

@@ -8,6 +8,7 @@ import functools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,6 +19,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from .. import exceptions
 from ..publishing import publisher
@@ -28,6 +30,16 @@ from ..running import executor
 logger = logging.getLogger(__name__)
 
 FEW = 5  # rows that an action changes without a question
+
+_RESET = ngettext_lazy(
+    "{ok} item has been reset successfully.", "{ok} items have been reset successfully.", "ok"
+)
+_COMPLETED = ngettext_lazy(
+    "{ok} item has been successfully completed.",
+    "{ok} items have been successfully completed.",
+    "ok",
+)
+_FAILED = ngettext_lazy("{failed} item failed.", "{failed} items failed.", "failed")
 
 Act = Callable[[Any, HttpRequest, QuerySet[Any]], Any]
 
@@ -67,7 +79,7 @@ def reset_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QueryS
         lost_runs.forget(page)
         ready = resetting.changed_rows(page, changed, {"status": states.READY})
         work.log(ready, translate("Reset and published."))
-    work.report(translate("{ok} items have been reset successfully."), published=True)
+    work.report(_RESET, published=True)
 
 
 @admin.action(permissions=["change"], description=_("Publish selected tasks again"))
@@ -98,7 +110,7 @@ def publish_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: Quer
 def stop_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> None:
     """Make the rows DONE and unsuccessful; a run under way loses its claim."""
     words, ok = translate("Stopped."), translate("Stopped: {ok}.")
-    _Work(modeladmin, request, queryset).end(False, words, ok)
+    _Work(modeladmin, request, queryset).end(states.stop, words, ok)
 
 
 @admin.action(permissions=["change"], description=_("Force to mark selected tasks done"))
@@ -112,8 +124,7 @@ def mark_selected_tasks_done(
     modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]
 ) -> None:
     """Mark the rows DONE that are not; a run under way loses its claim."""
-    ok = translate("{ok} items have been successfully completed.")
-    _Work(modeladmin, request, queryset).end(None, translate("Marked done."), ok)
+    _Work(modeladmin, request, queryset).end(_mark, translate("Marked done."), _COMPLETED)
 
 
 @admin.action(permissions=["change"], description=_("Force to do selected tasks"))
@@ -135,8 +146,8 @@ def force_do_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: Que
             text = translate("Run by force, and failed with {code}.")
             work.log(rows, text.format(code=code), changed=False)
     all_failed = work.left and not work.changed
-    ok = "" if all_failed else translate("{ok} items have been successfully completed.")
-    work.report(ok, translate("{failed} items failed."), messages.ERROR)
+    ok = "" if all_failed else _COMPLETED
+    work.report(ok, _FAILED, messages.ERROR)
 
 
 #: All of them, as ``ModelAdmin.actions``.
@@ -177,14 +188,12 @@ class _Work:
             self.changed += len(rows)
             self.left -= len(rows)
 
-    def end(self, success: bool | None, words: str, ok: str) -> None:
-        """End the rows that are not DONE. With None their ``success`` stays what it is."""
+    def end(self, how: Callable[[datetime], dict[str, Any]], words: str, ok: Any) -> None:
+        """End the rows that are not DONE; ``how`` returns the columns, given the time."""
         model, using = self.queryset.model, self.queryset.db
         for page in self.pages():
             now = clock.now(using)
-            values = {**states.end(now, success), "mod_time": now}
-            if success is None:
-                del values["success"]
+            values = {**how(now), "mod_time": now}
             rows = [row for row in page if row.status != states.DONE]
             changed = transitions.end_open(model, using, [row.pk for row in rows], values)
             ended = resetting.changed_rows(rows, changed, values)
@@ -195,7 +204,7 @@ class _Work:
         self.report(ok, translate("Left as they are, for they are done: {left}."))
 
     def report(
-        self, ok: str, left: str = "", level: int = messages.WARNING, published: bool = False
+        self, ok: Any, left: Any = "", level: int = messages.WARNING, published: bool = False
     ) -> None:
         """Say how many rows were changed, how many were left alone, and why."""
         say = functools.partial(self.modeladmin.message_user, self.request)
@@ -209,6 +218,13 @@ class _Work:
         if published and publisher.has_failed():
             text = translate("The broker has not taken all of them. Auto-reset publishes the rest.")
             say(text, messages.WARNING)
+
+
+def _mark(now: datetime) -> dict[str, Any]:
+    """Return the columns of a row that is marked done: its ``success`` stays what it is."""
+    values = states.end(now, None)
+    del values["success"]
+    return values
 
 
 def _run(row: Any) -> int | None:

@@ -23,6 +23,7 @@ LOOKS: dict[str, tuple[Any, str]] = {
     "stale": (_("Stale"), "M8 2 1.5 13.5h13zM8 6.5v3.5M8 12v.1"),
     "done": (_("Done"), "M2.5 8.5l3.5 3.5 7.5-8"),
     "failed": (_("Failed"), "M3.5 3.5l9 9M12.5 3.5l-9 9"),
+    "stopped": (_("Stopped"), "M4 4h8v8H4z"),
     "marked": (_("Marked done"), "M2.5 8h11"),
 }
 
@@ -33,6 +34,8 @@ def look(row: Row, now: datetime.datetime) -> str:
         return "stale" if row.auto_reset_time and row.auto_reset_time < now else "doing"
     if row.status != states.DONE:
         return "ready"
+    if states.is_stopped(row):
+        return "stopped"
     return {True: "done", False: "failed", None: "marked"}[row.success]
 
 

@@ -30,9 +30,10 @@ EXPLANATIONS = {
         "lost. The next auto-reset makes the row ready and publishes it again."
     ),
     "failed": _(
-        "A handler raised, its runs were lost too often, or somebody stopped it. The "
-        "worker's log says which, under {task}, or the history of this page."
+        "A handler raised, or its runs were lost too often. The worker's log says which, "
+        "under {task}."
     ),
+    "stopped": _("Somebody stopped it. The history of this page says who."),
     "marked": _("It was marked done; whether it has succeeded is not known."),
     "done": _("It has run to its end."),
 }

@@ -25,6 +25,11 @@ class Kind(NamedTuple):
     soft_time_limit: float | None = None  # seconds, of Celery
     time_limit: float | None = None
 
+    @property
+    def label(self) -> str:
+        """The model as "app.model"."""
+        return f"{self.app_label}.{self.model}"
+
     def kwargs(self, row: Any) -> dict[str, Any]:
         """Return the kwargs of the task: a list of rows has "ids", a row "id"."""
         name = "ids" if isinstance(row, list) else "id"

@@ -147,8 +147,8 @@ def _on_commit(using: str, messages: list[Message], chunk: int, options: Options
         return
     if not transactions.after_commit(using, Publication(messages, chunk, options)):
         text = (
-            "Autocommit is off on database %s, so nobody hears of a commit: %d rows not "
-            "published; auto-reset will find them."
+            "Autocommit is off on database %s, so nobody hears of a commit. Rows not published: "
+            "%d; auto-reset will find them."
         )
         logger.warning(text, using, len(messages))
 

@@ -39,7 +39,7 @@ def send(messages: list[Message], options: dict[str, Any]) -> bool:
         _run_eagerly(messages, options)
         return True
     if breaker.is_open():
-        logger.debug("Broker failed lately: %d messages left to auto-reset.", len(messages))
+        logger.debug("Broker failed lately. Messages left to auto-reset: %d.", len(messages))
         return False
     refused = {channel for channel, one in list(_refused.items()) if one.is_open()}
     allowed = [one for one in messages if one.kind.channel not in refused]
@@ -52,7 +52,7 @@ def send(messages: list[Message], options: dict[str, Any]) -> bool:
             return _send_apart(allowed, options, error)
         breaker.open()
         logger.warning(
-            "Broker %s failed (%s): %d rows not published, nor others for %d s; "
+            "Broker %s failed (%s). Rows not published: %d, and those of the next %d s; "
             "auto-reset will find them.",
             producers.connection().as_uri(),
             error,
@@ -73,6 +73,7 @@ def send_one(producer: Any, kind: Kind, row: Any, options: dict[str, Any]) -> No
     current_app.signature(DO_TASK, kwargs=kwargs).apply_async(
         producer=producer,
         retry=False,
+        shadow=kind.label,  # the name that the worker's log, events and Flower show
         **{**queue_of(kind.channel, kwargs), **limits, **options},
     )
 
@@ -170,8 +171,8 @@ def _refuse(messages: list[Message], error: Exception) -> None:
         _refused.clear()
     _refused.setdefault(channel, Breaker(BREAK)).open()
     logger.warning(
-        "The broker refuses queue %s (%s): %d rows of channel %s not published, nor "
-        "others for %d s; auto-reset will find them.",
+        "The broker refuses queue %s (%s). Rows not published: %d of channel %s, and those of "
+        "the next %d s; auto-reset will find them.",
         task_info.short(queue_of(channel, {}).get("queue", "of the default")),
         error,
         sum(message.size for message in messages),

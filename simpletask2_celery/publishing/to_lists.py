@@ -44,13 +44,13 @@ def length(channel: str) -> int:
 def push(messages: list[Message]) -> list[Message]:
     """Push names of rows as the original does; return the messages of those. Never raises."""
     if breaker.is_open():
-        logger.debug("Redis failed lately: %d rows left to auto-reset.", len(messages))
+        logger.debug("Redis failed lately. Rows left to auto-reset: %d.", len(messages))
         return []
     named = [message for message in messages if message.name is not None]
     if unnamed := len(messages) - len(named):
         text = (
-            "%d rows are not in the database that their model is written to: an entry "
-            "of a Redis list cannot name them. They are not pushed."
+            "Rows not pushed: %d. They are not in the database that their model is written to, "
+            "and an entry of a Redis list cannot name that."
         )
         logger.error(text, unnamed)
     try:
@@ -61,7 +61,7 @@ def push(messages: list[Message]) -> list[Message]:
     except Exception as error:  # whatever it is, the rows are saved
         breaker.open()
         logger.warning(
-            "Redis failed (%s): %d rows not published, nor others for %d s; "
+            "Redis failed (%s). Rows not published: %d, and those of the next %d s; "
             "auto-reset will find them.",
             type(error).__name__,
             len(messages),

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from celery.exceptions import WorkerLostError
-from django.utils.translation import gettext as translate
+from django.utils.translation import ngettext
 
 from .. import exceptions
 from ..conf import conf
-from ..rows import databases, states, transitions
+from ..rows import databases, states, task_info, transitions
 from ..rows.model import Row
 from . import hints
 
@@ -37,7 +37,11 @@ def give_up(rows: Sequence[T], wait: bool = False) -> list[T]:
         if (count := counts.get(row.pk, 0)) < conf.max_lost_runs:
             others.append(row)
         else:
-            text = translate("{count} runs of it in a row did not come to an end")
+            text = ngettext(
+                "{count} run of it did not come to an end",
+                "{count} runs of it in a row did not come to an end",
+                count,
+            )
             give_up_for(row, WorkerLostError(text.format(count=count)), wait)
     return others
 
@@ -53,8 +57,8 @@ def give_up_for(row: Row, reason: Exception, wait: bool = True) -> None:
     """Make a row DONE and unsuccessful, and log why, unless it has gone on meanwhile."""
     if not transitions.give_up(row, reason, wait):
         return
-    name, step = row.get_task_info(), row.current_step or 1
-    error = exceptions.handler_failed(name, step, reason.args[0])
+    name, handler = row.get_task_info(), task_info.handler(type(row), row.current_step or 1)
+    error = exceptions.handler_failed(name, handler, reason.args[0])
     about = {"task_info": name, "step": row.current_step, "code": error.code}
     logger.error("%s: given up: %s", name, error, extra=about)
 

@@ -37,7 +37,8 @@ def claim(model: type[R], using: str, pk: Any, force: bool = False) -> R:
         is_ours = isinstance(error, (exceptions.DjangoSimpleTask2Error, Error))
         if is_ours or is_interruption(error) or not _fail_unloaded(model, using, pk, now):
             raise
-        raise exceptions.handler_failed(task_info.text(model, pk), 1, error) from error
+        name, handler = task_info.text(model, pk), task_info.handler(model, 1)
+        raise exceptions.handler_failed(name, handler, error) from error
 
 
 def _claim(model: type[R], using: str, pk: Any, force: bool, now: datetime.datetime) -> R:
@@ -99,6 +100,12 @@ def _why_not(
     if step == 1 and status == DOING and lease and lease < clock.now(using):
         return exceptions.error(exceptions.NOT_READY, task_info=name, status="DOING")
     return exceptions.error(exceptions.CLAIMED, task_info=name)
+
+
+def is_ended(model: type[Row], using: str, pk: Any, token: datetime.datetime | None) -> bool:
+    """Tell whether a row was ended or deleted under its run, and by no other run."""
+    state = tables.owned(model, using).filter(pk=pk).values_list("status", "start_time")
+    return retrying.persist(using, state.first) in (None, (DONE, token))
 
 
 def unreserved(model: type[R], using: str) -> models.QuerySet[R]:

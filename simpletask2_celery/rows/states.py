@@ -38,6 +38,16 @@ def end(now: datetime.datetime, success: bool | None) -> dict[str, Any]:
     return {"status": DONE, "success": success, "done_time": now, "auto_reset_time": None}
 
 
+def stop(now: datetime.datetime) -> dict[str, Any]:
+    """Return the columns of a row that an operator stops. No failure leaves a row in step 0."""
+    return {**end(now, success=False), "current_step": 0}
+
+
+def is_stopped(row: Any) -> bool:
+    """Tell whether a row was ended by an operator, as of :func:`stop`."""
+    return (row.status, row.success, row.current_step) == (DONE, False, 0)
+
+
 def reset(now: datetime.datetime, again: datetime.datetime) -> dict[str, Any]:
     """Return the columns of a row that is READY ``now``, and published again at ``again``."""
     cleared: dict[str, Any] = dict.fromkeys(STATE_FIELDS)

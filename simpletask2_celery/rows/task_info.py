@@ -23,6 +23,13 @@ def text(model: type[Model], pk: object) -> str:
     return f"{model._meta.app_label}.{model._meta.model_name}:{key}"
 
 
+def handler(model: type[Model], step: int) -> str:
+    """Return the name of the user's method that handles a step; the first may be the whole task."""
+    name = f"do_task_main_step{step}"
+    is_whole = getattr(getattr(model, name, None), "is_whole_task", False)
+    return "do_task_main" if is_whole else name
+
+
 def json_id(row: Model) -> int | str:
     """Return the row's primary key as a JSON value; what JSON has not, as text."""
     pk = row.pk  # which Django looks up each time

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from ..exceptions import DjangoSimpleTask2Error
+from ..exceptions import ClaimLost, DjangoSimpleTask2Error, RowEnded
 from ..rows import announcing, claiming, fence, interruptions, sessions, transitions
 from ..rows.announcing import Ended
 from ..rows.model import Row
@@ -21,10 +21,12 @@ def run(
     """Run the row to its end and return what its last step returned, with its name.
 
     Raises DjangoSimpleTask2Error: 2910004, 2910008, 2910013 or 2910015 where there is
-    nothing to do, 2910007, 2910009, 2910010 or 2910014 where the run failed.
+    nothing to do, 2910007, 2910009, 2910010 or 2910014 where the run failed. The last two are a
+    RowEnded where somebody has ended the row.
     """
     steps.require_handlers(model, 1, model.final_step)
     row = claiming.claim(model, using, pk, force)
+    token = row.start_time
     try:
         with (
             _failing_the_row(row),
@@ -33,6 +35,10 @@ def run(
             _failing_the_row(row),
         ):
             return _run_steps(row)
+    except ClaimLost as lost:
+        if claiming.is_ended(model, using, pk, token):
+            raise RowEnded(lost.code, lost.message) from lost
+        raise
     finally:
         fence.lift(row)  # who keeps the object saves it as anybody else does
 

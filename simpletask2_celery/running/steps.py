@@ -5,7 +5,7 @@ import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
@@ -19,6 +19,8 @@ from ..rows.transactions import savepoint
 F = TypeVar("F", bound=Callable[..., Any])
 
 ENDING = 5.0  # seconds that a coroutine has to end when its run is over
+#: Packages whose frames are above the handler's in a traceback.
+_NOT_THE_USERS = {__name__.partition(".")[0], "asgiref", "asyncio", "concurrent", "contextlib"}
 _UNRUN = (GeneratorType, AsyncGeneratorType, CoroutineType)
 
 #: What a step gets where no proxy request came before it.
@@ -92,6 +94,7 @@ def call(row: Row, step: int, payload: dict[str, Any]) -> Ended:
         if interruptions.is_interruption(error) or is_claim_lost:  # this run's, no other row's
             raise
         ended = Ended(step, time.perf_counter() - began, error=error)
+        error.__traceback__ = _of_the_user(error.__traceback__)
         raise failed(row, step, error, ended) from error
     return Ended(step, time.perf_counter() - began, data)
 
@@ -106,7 +109,8 @@ def failed(
     except exceptions.DjangoSimpleTask2Error as unsaved:
         more = f"; and also: {unsaved.message.rstrip('.')}"
     name = task_info.text(type(row), row.pk)  # a method of the row's own may have failed
-    return exceptions.handler_failed(name, step, error, more)
+    handler = task_info.handler(type(row), step)
+    return exceptions.handler_failed(name, handler, error, more)
 
 
 def outcome(row: Row, step: int, data: Any) -> dict[str, Any]:
@@ -117,6 +121,16 @@ def outcome(row: Row, step: int, data: Any) -> dict[str, Any]:
         "next_step": step + 1,
         "data": data,
     }
+
+
+def _of_the_user(frames: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the user's first frame on; all of it where no frame is the user's."""
+    one = frames
+    while one is not None:
+        if one.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_USERS:
+            return one
+        one = one.tb_next
+    return frames
 
 
 def _awaited(answer: Awaitable[Any]) -> Any:

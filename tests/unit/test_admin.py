@@ -36,6 +36,7 @@ def doing(model, left, using="default", **values):
         ({"status": 20, "auto_reset_time": timezone.now() - DAY}, "stale"),
         ({"status": 30, "success": True}, "done"),
         ({"status": 30, "success": False}, "failed"),
+        ({"status": 30, "success": False, "current_step": 0}, "stopped"),
         ({"status": 30}, "marked"),
     ],
 )

@@ -17,3 +17,8 @@ def test_beat_has_the_entry():
     assert entry["task"] == "simpletask2_celery.do_auto_reset"
     assert entry["schedule"] == 1.0
     assert entry["options"]["expires"] < 1.0
+
+
+def test_no_result_of_either_task_is_stored():
+    for name in (messages.DO_TASK, "simpletask2_celery.do_auto_reset"):
+        assert current_app.tasks[name].ignore_result is True

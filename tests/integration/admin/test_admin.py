@@ -415,7 +415,7 @@ def test_there_is_no_link_to_a_dashboard_that_is_not_there(admin_client):
 # -- actions -----------------------------------------------------------------------------
 
 
-def test_stop_ends_what_is_open_and_tells_what_it_left(act):
+def test_stop_ends_what_is_open_and_tells_what_it_left(act, admin_client):
     [ready, done] = make(Job) + make(Job, status=30, success=True)
     live = doing(Job, MINUTE)
     said = act("stop_selected_tasks", ready, live, done)
@@ -424,6 +424,10 @@ def test_stop_ends_what_is_open_and_tells_what_it_left(act):
         assert (row.status, row.success, row.auto_reset_time) == (30, False, None)
         assert row.done_time
     assert fresh(done).success is True and fresh(done).done_time is None
+    page = admin_client.get(url_of(Job)).text
+    assert page.count("st2-badge st2-stopped") == 2 and "st2-failed" not in page
+    page = admin_client.get(url_of(Job, "change", live.pk)).text
+    assert "Stopped" in page and "Somebody stopped it." in page
 
 
 def test_a_stopped_run_changes_nothing_any_more(act, monkeypatch):
@@ -468,7 +472,7 @@ def test_marked_done_keeps_what_is_known_of_the_success(act):
 def test_what_failed_by_force_is_in_the_log_with_its_code(act):
     good, bad = make(Job) + make(Job, what="fail")
     said = act("force_do_selected_tasks", good, bad)
-    assert said[-1] == "1 items failed."
+    assert said[-1] == "1 item failed."
     logged = {one.object_id: one.change_message for one in LogEntry.objects.all()}
     assert logged[str(good.pk)] == "Run by force."
     assert logged[str(bad.pk)] == "Run by force, and failed with 2910009."
@@ -572,7 +576,7 @@ def test_a_row_that_is_done_meanwhile_is_left_and_not_logged(act, monkeypatch):
 def test_actions_on_other_kinds_of_rows(model, act):
     row = ChildJob.objects.create() if model is ChildJob else make(model)[0]
     queued()
-    assert act("mark_selected_tasks_done", row) == ["1 items have been successfully completed."]
+    assert act("mark_selected_tasks_done", row) == ["1 item has been successfully completed."]
     assert fresh(row).status == 30
     act("reset_selected_tasks", row)
     assert fresh(row).status == 10 and len(queued()) == 1

@@ -36,7 +36,7 @@ def test_admin_resets_and_publishes(act):
 def test_admin_runs_by_force_and_says_what_failed(act):
     rows = [Job.objects.create(status=30), Job.objects.create(what="fail")]
     said = act("force_do_selected_tasks", *rows)
-    assert said == ["1 items have been successfully completed.", "1 items failed."]
+    assert said == ["1 item has been successfully completed.", "1 item failed."]
     assert [row.success for row in rows] == [True, False]
 
 

@@ -75,7 +75,7 @@ def test_a_row_that_an_entry_cannot_name_is_not_pushed(settings, caplog):
     settings.DJANGO_SIMPLETASK2_PUBLISH_TO = "redis"
     Job.objects.using("server").create()
     assert lists() == ([], set())
-    assert "1 rows are not in the database" in caplog.text
+    assert "Rows not pushed: 1. They are not in the database" in caplog.text
 
 
 # -- moving ------------------------------------------------------------------------------

@@ -320,3 +320,13 @@ def test_a_row_that_the_database_fails_does_not_stop_the_others(using, monkeypat
     with pytest.raises(OperationalError):
         tasks.do_task(app_label="jobs", model="job", using=using, ids=[r.pk for r in rows])
     assert [row.status for row in objects.order_by("pk")] == [10, 30, 30]
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_workers_and_monitors_show_the_models_name(using, chunk):
+    rows = Job.objects.using(using).bulk_create([Job(), Job()])
+    Job.publish_many(Job.objects.using(using).filter(pk__in=[row.pk for row in rows]), chunk)
+    rows[0].publish(countdown=5)  # which Celery makes, and no copy
+    sent = [message.headers for _, message in messages()]
+    assert [headers["shadow"] for headers in sent] == ["jobs.job"] * (4 - chunk)
+    assert {headers["task"] for headers in sent} == {"simpletask2_celery.do_task"}

@@ -72,7 +72,7 @@ def test_a_reset_gets_behind_it(refused):
 def test_many_rows_of_a_channel_that_is_refused_are_one_warning(refused, caplog):
     of_channels(*[refused] * 50, *["a"] * 50)
     assert len(queued("a")) == 50
-    assert "50 rows of channel refused" in caplog.text
+    assert "Rows not published: 50 of channel refused" in caplog.text
 
 
 def test_a_name_that_is_too_long_for_the_broker_stops_nobody():

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 import time
+import traceback
 from contextvars import ContextVar
 
 import pytest
@@ -13,10 +14,11 @@ from django.utils import timezone, translation
 
 from simpletask2_celery import exceptions, signals, tasks
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
-from simpletask2_celery.rows import claiming
+from simpletask2_celery.rows import claiming, states
 from simpletask2_celery.running import executor
+from tests.support.fixtures import messages, queued
 from tests.support.project.jobs.handlers import ODD
-from tests.support.project.jobs.models import ChannelJob, Job
+from tests.support.project.jobs.models import ChannelJob, Job, Steps
 from tests.support.rows import DOING, DONE, READY
 
 
@@ -273,3 +275,76 @@ def test_a_test_may_end_a_run_and_reset_its_row(using, handler):
     assert row.status == DOING
     row.reset()
     assert row.status == READY
+
+
+@pytest.mark.parametrize(("model", "name"), [(Job, "do_task_main"), (Steps, "do_task_main_step1")])
+def test_a_failure_shows_the_users_own_method_and_its_frames_first(using, handler, model, name):
+    def told(row, payload):
+        raise ValueError("as told")
+
+    row = model.objects.using(using).create(what=handler(told))
+    with pytest.raises(DjangoSimpleTask2Error, match=f"calling {name} failed") as caught:
+        run(row)
+    frames = traceback.extract_tb(caught.value.__cause__.__traceback__)
+    assert [frame.name for frame in frames] == [name, "told"]
+
+
+def test_a_row_that_its_own_handler_resets_cannot_be_published_by_it(using, handler):
+    def told(row, payload):
+        row.reset().publish(countdown=60)
+
+    row = Job.objects.using(using).create(what=handler(told))
+    queued()
+    error = failure_of(row)
+    assert isinstance(error, RuntimeError) and "receiver of task_finished" in str(error)
+    assert queued() == []
+    many = handler(lambda row, payload: Job.publish_many([row.reset()]))
+    row = Job.objects.using(using).create(what=many)
+    assert isinstance(failure_of(row), RuntimeError)
+
+
+def test_after_its_run_a_row_is_reset_and_published(using, handler):
+    def again(sender, row, success, **kwargs):
+        if not success:
+            row.reset().publish(countdown=60)
+
+    row = Job.objects.using(using).create(what="fail")
+    queued()
+    signals.task_finished.connect(again)
+    try:
+        with pytest.raises(DjangoSimpleTask2Error):
+            run(row)
+    finally:
+        signals.task_finished.disconnect(again)
+    [(kwargs, message)] = messages()
+    row.refresh_from_db()
+    assert (kwargs["id"], row.status) == (row.pk, READY) and message.headers["eta"]
+
+
+@pytest.mark.parametrize("saves", [False, True])
+@pytest.mark.parametrize("how", ["stopped", "marked", "deleted", "reset"])
+def test_a_run_that_an_operator_has_ended_is_no_error(using, handler, caplog, how, saves):
+    def told(row, payload):
+        rows = Job.objects.using(using).filter(pk=row.pk)
+        now = timezone.now()
+        if how == "deleted":
+            rows.delete()
+        elif how == "reset":  # whether by an operator or because its lease was over, nobody knows
+            rows.get().reset()
+        else:
+            rows.update(**(states.stop(now) if how == "stopped" else states.end(now, True)))
+        if saves:
+            row.save()
+
+    row = Job.objects.using(using).create(what=handler(told))
+    caplog.set_level("INFO")
+    kwargs = {"app_label": "jobs", "model": "job", "id": row.pk, "using": using}
+    result = tasks.do_task.apply(kwargs=kwargs)
+    said = [r for r in caplog.records if r.name == "simpletask2_celery.tasks"]
+    code = 2910014 if saves else 2910010
+    if how == "reset":
+        assert result.state == "FAILURE" and result.result.code == code
+        return
+    assert result.state == "SUCCESS" and result.result["error"]["code"] == code
+    assert [(r.levelname, r.code) for r in said] == [("INFO", code)]
+    assert not [r for r in caplog.records if r.levelno > 20]
