@@ -20,7 +20,6 @@ SHARING = {
     "tests/acceptance/test_browser.py": "a Chromium",
     "tests/acceptance/test_dashboard_browser.py": "a Chromium",
     "tests/acceptance/test_guarantees.py": "four processes that run rows",
-    "tests/pages/test_quickstart.py": "a project",
     "tests/proofs/test_differential.py": "what both sides have seen",
     "tests/proofs/test_faults.py": "the lanes that run the faults",
 }

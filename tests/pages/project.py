@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from django.core.management import call_command
@@ -47,10 +48,14 @@ class Project:
     # -- processes ----------------------------------------------------------------------
 
     def run(self, *command):
-        """Run a command, which must succeed; return what it prints."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self._environ(), capture_output=True, text=True
-        )
+        """Run a command, which must succeed; return what it prints.
+
+        Words as NAME=value before it are variables of its environment.
+        """
+        given = [*takewhile(lambda word: "=" in word, command)]
+        environ = self._environ() | dict(word.split("=", 1) for word in given)
+        command = command[len(given) :]
+        done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True)
         log = self.log.read_text() if done.returncode and self.log.exists() else ""
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}{log}"
         return done.stdout
