@@ -38,7 +38,11 @@ def test_saved_rows_run(worker):
     assert all(row.success for row in [*runs, *others])
     assert [row.success for row in fails] == [False, False]
     assert ledgers() == [[row.get_task_info()] for row in runs]
-    assert process.log.read_text().count("ValueError: as told") >= 2
+    log = process.log.read_text()
+    assert log.count("ValueError: as told") >= 2 and log.count("calling do_task_main failed") >= 2
+    for model in ("job", "steps", "asyncjob", "channeljob", "uuidjob"):
+        assert f"Task jobs.{model}[" in log
+    assert "Task simpletask2_celery.do_task[" not in log
 
 
 def test_bad_messages_leave_the_worker_alive(worker):
