@@ -92,7 +92,7 @@ def handler_failed(
     task_info: str, handler: str, cause: BaseException | str, more: str = ""
 ) -> DjangoSimpleTask2Error:
     """Build the error of a method that has raised ``cause``; ``more`` follows its text."""
-    text = (cause if isinstance(cause, str) else in_words(cause)) + more
+    text = (cause if isinstance(cause, str) else in_words(cause)).removesuffix(".") + more
     return error(HANDLER_FAILED, task_info=task_info, handler=handler, error=text)
 
 

@@ -160,6 +160,8 @@ def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
         logger.info(text, name, extra=about)
     elif error.code in _BAD_MESSAGE:
         logger.error("%s: message refused: %s", name, error, extra=about)
+    elif error.code == exceptions.HANDLER_FAILED:
+        raise error.with_traceback(None)  # its cause has the frames that say something
     else:
         raise error
     return envelope.failure(error)

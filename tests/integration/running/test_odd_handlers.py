@@ -280,13 +280,18 @@ def test_a_test_may_end_a_run_and_reset_its_row(using, handler):
 @pytest.mark.parametrize(("model", "name"), [(Job, "do_task_main"), (Steps, "do_task_main_step1")])
 def test_a_failure_shows_the_users_own_method_and_its_frames_first(using, handler, model, name):
     def told(row, payload):
-        raise ValueError("as told")
+        raise ValueError("as told.")
 
     row = model.objects.using(using).create(what=handler(told))
     with pytest.raises(DjangoSimpleTask2Error, match=f"calling {name} failed") as caught:
         run(row)
     frames = traceback.extract_tb(caught.value.__cause__.__traceback__)
     assert [frame.name for frame in frames] == [name, "told"]
+    row.reset()
+    kwargs = {"app_label": "jobs", "model": row._meta.model_name, "id": row.pk, "using": using}
+    logged = tasks.do_task.apply(kwargs=kwargs).traceback
+    assert logged.index(f"in {name}") < logged.index("celery/app/trace.py")
+    assert "executor.py" not in logged and logged.rstrip().endswith("ValueError: as told.")
 
 
 def test_a_row_that_its_own_handler_resets_cannot_be_published_by_it(using, handler):
