@@ -32,7 +32,7 @@ def _begin_worker(sender: Any, **kwargs: object) -> None:
     from .rows import no_fork, sessions
     from .running import executor  # noqa: F401  before the pool forks, whose children share it
 
-    worker_ready.connect(no_fork.note_pool)
+    worker_ready.connect(no_fork.remember_pool)
     keeper.begin(sender)
     sessions.keep_track()
     if conf.shortcuts:

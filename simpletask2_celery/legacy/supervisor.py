@@ -61,7 +61,7 @@ class Plan:
         self.loglevel = values.get("loglevel", "INFO").upper()
 
     def begin(self, words: list[str], **streams: Any) -> Process:
-        """Start this command anew, in a session of its own. Raises OSError."""
+        """Start this command anew, as the head of a process group. Raises OSError."""
         redis = {REDIS: self.values["redis"]} if "redis" in self.values else {}
         return subprocess.Popen(
             [sys.executable, "-m", "simpletask2_celery.legacy.cli", *self.arguments, *words],

@@ -23,14 +23,14 @@ class Interrupt:
     def __enter__(self) -> Self:
         self._is_main = threading.current_thread() is threading.main_thread()
         if self._is_main:  # Python lets no other thread hear signals
-            self._before = signal.signal(signal.SIGINT, self._note)
+            self._before = signal.signal(signal.SIGINT, self._hear)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._is_main:
             signal.signal(signal.SIGINT, self._before)
 
-    def _note(self, *args: object) -> None:
+    def _hear(self, *args: object) -> None:
         is_first, self.came = not self.came, True
         if self._raises or not is_first:
             raise KeyboardInterrupt

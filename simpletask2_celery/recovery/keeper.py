@@ -63,7 +63,7 @@ class Keeper(WorkerThread):
         self.board.delete_if_empty()
         self.board.close()
 
-    def note_time_limit(self, task_id: str, exception: object, **kwargs: object) -> None:
+    def remember_time_limit(self, task_id: str, exception: object, **kwargs: object) -> None:
         """Remember that a run is being killed for its time limit, not by accident."""
         if isinstance(exception, TimeLimitExceeded):
             self.board.mark_timed_out(task_id)
@@ -120,4 +120,4 @@ def begin(worker: Any) -> None:
         return
     post_on(keeper.board)
     run_in_worker(lambda sender: keeper, end=signals.worker_shutdown)
-    signals.task_failure.connect(keeper.note_time_limit, weak=False)
+    signals.task_failure.connect(keeper.remember_time_limit, weak=False)

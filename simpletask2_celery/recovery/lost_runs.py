@@ -64,7 +64,7 @@ def give_up_for(row: Row, reason: Exception, wait: bool = True) -> None:
 
 
 def _count(rows: Sequence[Row]) -> dict[object, int]:
-    """Note that the runs of these rows are lost; return {pk: lost runs in a row}."""
+    """Remember that the runs of these rows are lost; return {pk: lost runs in a row}."""
     if not rows:
         return {}
     fields = {str(row.pk): row for row in rows}

@@ -45,7 +45,7 @@ def waiting(share: float = 1.0) -> Iterator[float]:
 
 
 def waited() -> None:
-    """Note that an operation of a socket may have waited as long as it may."""
+    """Remember that an operation of a socket may have waited as long as it may."""
     if (budget := _budget.get()) is not None:
         budget.left -= operation()
 
@@ -67,7 +67,7 @@ class Breaker:
         return time.monotonic() < self._until
 
     def open(self) -> None:
-        """Note a failure."""
+        """Remember a failure."""
         self._until = time.monotonic() + self._seconds
 
     def close(self) -> None:

@@ -55,7 +55,9 @@ class Fence:
         """Return the row while its run holds it; no row once the claim is lost."""
         return self.narrow(querysets.owned(model, self.using)).filter(pk=self.pk)
 
-    def note_loaded(self, row: models.Model, fields: "Iterable[models.Field[Any, Any]]") -> None:
+    def remember_loaded(
+        self, row: models.Model, fields: "Iterable[models.Field[Any, Any]]"
+    ) -> None:
         """Remember what the database holds of the row's fields.
 
         A transaction of the handler's may be rolled back: until its commit, they count as changed.
@@ -65,12 +67,12 @@ class Fence:
         connection = connections[self.using]
         can_commit = connection.in_atomic_block or connection.autocommit
         if can_commit and len(connection.atomic_blocks) <= self.depth:
-            self._note(values)
+            self._remember(values)
             return
-        self._note(dict.fromkeys(values, _UNKNOWN))
-        transactions.after_commit(self.using, partial(self._note, values))
+        self._remember(dict.fromkeys(values, _UNKNOWN))
+        transactions.after_commit(self.using, partial(self._remember, values))
 
-    def _note(self, values: dict[str, Any]) -> None:
+    def _remember(self, values: dict[str, Any]) -> None:
         self.loaded |= values
         for name in [name for name, value in values.items() if value is _UNKNOWN]:
             del self.loaded[name]
@@ -117,7 +119,7 @@ def set_around(row: Any, using: str) -> None:
 def move(fence: Fence, row: models.Model) -> None:
     """Put the fence of a run around its row, loaded anew."""
     fence.loaded.clear()
-    fence.note_loaded(row, row._meta.concrete_fields)
+    fence.remember_loaded(row, row._meta.concrete_fields)
     put(fence, row)
 
 

@@ -117,8 +117,8 @@ class Row(models.Model):
             columns = [one for one in columns if {one.name, one.attname} & set(fields)]
         super().refresh_from_db(using, fields, from_queryset)
         if (own := fence.of(self)) is not None:
-            own.note_loaded(self, columns)
-        seen.note_refreshed(self, {one.attname for one in columns}, fields is None)
+            own.remember_loaded(self, columns)
+        seen.remember_refreshed(self, {one.attname for one in columns}, fields is None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle has of the row: not the fence of a run."""
@@ -147,7 +147,7 @@ class Row(models.Model):
             finally:
                 self._saving = before
                 vars(self).pop("_do_update", None)
-            self._note_saved(saved)
+            self._remember_saved(saved)
             if saved.is_created and vars(self).get("status") == self.READY:
                 self._was_created()
 
@@ -239,15 +239,15 @@ class Row(models.Model):
         if not updated and own is not None and not fence.is_held(self):
             raise exceptions.claim_lost(task_info.text(type(self), own.pk))
 
-    def _note_saved(self, saved: "_Saving") -> None:
-        """Note what the database holds of the row now."""
+    def _remember_saved(self, saved: "_Saving") -> None:
+        """Remember what the database holds of the row now."""
         using = self._state.db
         if saved.is_inserted:
             seen.note(self, using)
         if saved.written and (own := fence.around(self, saved.using or "")) is not None:
-            own.note_loaded(self, saved.written)
+            own.remember_loaded(self, saved.written)
         if changed := STATE_FIELDS & {column.attname for column in saved.written}:
-            after_commit(using or "default", partial(seen.note_columns, self, changed))
+            after_commit(using or "default", partial(seen.remember_columns, self, changed))
 
 
 @dataclass

@@ -44,8 +44,8 @@ class NoFork:
                 _changed.notify_all()
 
 
-def note_pool(sender: Any, **kwargs: object) -> None:
-    """Note whether the pool of a worker that is ready is one of processes."""
+def remember_pool(sender: Any, **kwargs: object) -> None:
+    """Remember whether the pool of a worker that is ready is one of processes."""
     global _forks
     _forks = "prefork" in type(sender.pool).__module__
 

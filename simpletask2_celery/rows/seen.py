@@ -26,22 +26,22 @@ class Seen(NamedTuple):
 
 
 def note(row: models.Model, using: str | None) -> None:
-    """Note the state of a row that was just loaded or inserted."""
+    """Remember the state of a row that was just loaded or inserted."""
     held = vars(row)
     held["_seen"] = Seen(using, row.pk, {name: held.get(name, _UNKNOWN) for name in STATE_FIELDS})
 
 
-def note_columns(row: models.Model, names: Iterable[str]) -> None:
-    """Note some state columns that were loaded or written, as the row has them now."""
+def remember_columns(row: models.Model, names: Iterable[str]) -> None:
+    """Remember some state columns that were loaded or written, as the row has them now."""
     _change(row, {name: vars(row).get(name, _UNKNOWN) for name in names})
 
 
-def note_refreshed(row: models.Model, names: Iterable[str], is_whole: bool) -> None:
-    """Note what ``refresh_from_db()`` has loaded: all columns, or some by their names."""
+def remember_refreshed(row: models.Model, names: Iterable[str], is_whole: bool) -> None:
+    """Remember what ``refresh_from_db()`` has loaded: all columns, or some by their names."""
     if is_whole or _of(row) is None:
         note(row, row._state.db)
     else:
-        note_columns(row, STATE_FIELDS.intersection(names))
+        remember_columns(row, STATE_FIELDS.intersection(names))
 
 
 def forget(row: models.Model, names: Iterable[str]) -> None:
@@ -52,7 +52,7 @@ def forget(row: models.Model, names: Iterable[str]) -> None:
 def hold(row: models.Model, values: dict[str, Any]) -> None:
     """Give a row the values that a statement has written to its state."""
     vars(row).update(values)
-    note_columns(row, STATE_FIELDS & values.keys())
+    remember_columns(row, STATE_FIELDS & values.keys())
 
 
 def is_unchanged(row: models.Model, using: str, column: Any, value: Any) -> bool:
@@ -89,6 +89,6 @@ def _of(row: models.Model) -> Seen | None:
 
 
 def _change(row: models.Model, changes: dict[str, Any]) -> None:
-    """Note changes, for this instance alone: a copy of it has the same ``_seen``."""
+    """Remember changes, for this instance alone: a copy of it has the same ``_seen``."""
     if (seen := _of(row)) is not None:
         vars(row)["_seen"] = seen._replace(values=seen.values | changes)

@@ -93,11 +93,11 @@ def close_those_of_ended_threads() -> None:
 
 
 def keep_track() -> None:
-    """Note from now on which thread opens a session."""
-    connection_created.connect(_note_opener, dispatch_uid="simpletask2_celery.rows.sessions")
+    """Remember from now on which thread opens a session."""
+    connection_created.connect(_remember_opener, dispatch_uid="simpletask2_celery.rows.sessions")
 
 
-def _note_opener(connection: Any, **kwargs: object) -> None:
+def _remember_opener(connection: Any, **kwargs: object) -> None:
     with _opening:
         _openers[connection] = threading.current_thread()
 

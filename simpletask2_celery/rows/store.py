@@ -40,7 +40,7 @@ def save_in_run(row: Any, fence: Fence) -> None:
         written = shortcut()
     if written is None:
         raise exceptions.claim_lost(task_info.text(type(row), fence.pk))
-    fence.note_loaded(row, written)
+    fence.remember_loaded(row, written)
 
 
 def update(rows: models.QuerySet[Any], values: dict[str, Any], wait: bool) -> int:

@@ -181,7 +181,7 @@ def _persist_run(row: Row, own: Fence, values: dict[str, Any], attempt: Callable
         written = {**(values or {"mod_time": row.mod_time}), "start_time": own.token}
         if not store.landed(type(row), own.using, own.pk, written):
             return False
-        own.note_loaded(row, row._meta.concrete_fields)
+        own.remember_loaded(row, row._meta.concrete_fields)
         return True
 
     return retrying.persist(own.using, attempt, landed, RUN_PATIENCE)

@@ -100,7 +100,7 @@ class Held:
     def note_seen(self, names=STATE):
         self.seen |= {name: self.value_of(name) for name in names}
 
-    def note_loaded(self, names=FIELDS):
+    def remember_loaded(self, names=FIELDS):
         self.loaded |= {name: copy.deepcopy(self.value_of(name)) for name in names}
 
 
@@ -169,7 +169,7 @@ class Machine(RuleBasedStateMachine):
         self.table[held.row.pk] |= copy.deepcopy(values)
         held.note_seen([name for name in values if name in STATE])
         if held.loaded is not None:
-            held.note_loaded([name for name in values if name in FIELDS])
+            held.remember_loaded([name for name in values if name in FIELDS])
 
     def load(self, pk):
         row = self.objects.get(pk=pk)
@@ -309,7 +309,7 @@ class Machine(RuleBasedStateMachine):
         held.note_seen([name for name in names if name in STATE])
         if held.loaded is not None:
             mine = [name for name in names if name in FIELDS]
-            held.note_loaded(mine)
+            held.remember_loaded(mine)
             if is_rolled_back:
                 held.loaded |= dict.fromkeys(mine, UNKNOWN)
 
@@ -340,7 +340,7 @@ class Machine(RuleBasedStateMachine):
         self.note_stored(pk)
         run = Held(row, {}, {}, row.start_time)
         run.note_seen()
-        run.note_loaded()
+        run.remember_loaded()
         return run
 
     @rule(target=held, run=consumes(runs))

@@ -84,7 +84,7 @@ def test_a_pool_is_closed_where_processes_would_inherit_it(monkeypatch, module, 
     kind = type("TaskPool", (), {"__module__": f"celery.concurrency.{module}"})
     monkeypatch.setattr(no_fork, "connections", All())
     monkeypatch.setattr(no_fork, "_forks", False)
-    no_fork.note_pool(SimpleNamespace(pool=kind()))
+    no_fork.remember_pool(SimpleNamespace(pool=kind()))
     fork()  # of a handler, say: it says nothing of the pool
     with NoFork():
         pass
