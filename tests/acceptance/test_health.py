@@ -10,8 +10,9 @@ from celery import current_app
 from django.core.management import call_command
 
 from simpletask2_celery.recovery import auto_reset
-from tests.support.fixtures import ROOT, environ, is_ready, wait_until
-from tests.support.project.jobs.models import Job
+from tests.support.fixtures import ROOT, environ, is_ready, kill, queue_name, wait_until
+from tests.support.project.jobs.models import ChannelJob, Job
+from tests.support.rows import ago, done
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "server"])
 
@@ -37,6 +38,78 @@ def test_all_is_well(worker, settings, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["ok"] is True
     assert shown["findings"]["broker"]["ok"] is True
+
+
+@pytest.fixture
+def look(settings, capsys):
+    """Return the exit code of the command and its findings; resets are well."""
+    settings.DJANGO_SIMPLETASK2_AUTO_RESET_INTERVAL = 600.0
+    auto_reset.run()
+
+    def call():
+        with pytest.raises(SystemExit) as ended:
+            call_command("simpletask2_health", "--json")
+        return ended.value.code, json.loads(capsys.readouterr().out)["findings"]
+
+    return call
+
+
+@pytest.fixture
+def serve(worker):
+    """Start a worker that serves the queue of a channel, and resets nothing."""
+
+    def start(channel):
+        options = {"channels": (channel,), "children": 1, "CHILD_INTERVAL": "600"}
+        process = worker(name=channel, **options)
+        wait_until(is_ready(process), 30, process.log)
+        return process
+
+    return start
+
+
+def wait_for_a_worker(*channels):
+    """Let a row wait in each channel since yesterday; its message is on no way."""
+    ChannelJob.objects.bulk_create([ChannelJob(topic=channel) for channel in channels])
+    ChannelJob.objects.update(add_time=ago(86400))
+
+
+def test_a_queue_that_no_worker_serves_is_named_and_no_other(serve, look):
+    serve("a")
+    wait_for_a_worker("a", "mail")
+    code, found = look()
+    assert code == 1 and [name for name, one in found.items() if not one["ok"]] == ["queues"]
+    assert found["queues"]["value"] == [queue_name("mail")]
+    text = f"no worker serves {queue_name('mail')}; READY rows: 1, oldest: 86"
+    assert found["queues"]["text"].startswith(text)
+    ChannelJob.objects.filter(topic="mail").update(add_time=ago(100))  # it may come yet
+    code, found = look()
+    assert code == 0 and found["queues"]["value"] == [queue_name("mail")]
+
+
+def test_a_queue_is_well_again_when_a_worker_serves_it(serve, look):
+    serve("a")
+    row = ChannelJob.objects.create(topic="mail")
+    ChannelJob.objects.update(add_time=ago(86400))
+    assert look()[0] == 1
+    serve("mail")
+    wait_until(done(row))
+    wait_for_a_worker("mail")  # in vain or not: its queue is served
+    code, found = look()
+    assert code == 0, found
+    text = "no row waits in a queue without a worker"
+    assert (found["queues"]["value"], found["queues"]["text"]) == ([], text)
+
+
+def test_a_queue_whose_worker_went_a_moment_ago_is_well_yet(serve, look, settings):
+    serve("a")
+    process = serve("mail")
+    wait_for_a_worker("mail")
+    assert look()[0] == 0
+    kill(process)
+    code, found = look()
+    assert code == 0 and found["queues"]["value"] == [queue_name("mail")]
+    settings.DJANGO_SIMPLETASK2_UNSERVED_TIMEOUT = 0.5
+    wait_until(lambda: look()[0] == 1, 20)
 
 
 def test_a_broker_and_a_database_that_are_down():
