@@ -1,5 +1,6 @@
 """Health of real workers and the command that says it."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,9 +9,12 @@ import time
 import pytest
 from celery import current_app
 from django.core.management import call_command
+from django.urls import reverse
 
 from simpletask2_celery.recovery import auto_reset
+from simpletask2_celery.watching import figures
 from tests.support.fixtures import ROOT, environ, is_ready, kill, queue_name, wait_until
+from tests.support.metrics import samples, scrape, value
 from tests.support.project.jobs.models import ChannelJob, Job
 from tests.support.rows import ago, done
 
@@ -84,6 +88,22 @@ def test_a_queue_that_no_worker_serves_is_named_and_no_other(serve, look):
     ChannelJob.objects.filter(topic="mail").update(add_time=ago(100))  # it may come yet
     code, found = look()
     assert code == 0 and found["queues"]["value"] == [queue_name("mail")]
+
+
+def test_all_that_watches_knows_which_queues_a_worker_serves(serve, admin_client):
+    serve("a")
+    wait_for_a_worker("a", "mail")
+    by_channel = {one.channel: one.workers for one in figures.read().served}
+    assert by_channel == {"default": 0, "a": 1, "mail": 0}
+    assert [one.name for one in figures.read().unserved] == [queue_name("mail")]
+    page = samples(scrape().text)
+    workers = [value(page, "queue_workers", channel=channel) for channel in ("a", "mail")]
+    assert workers == [1, 0]
+    shown = admin_client.get(reverse("admin:simpletask2_dashboard")).content.decode()
+    assert f"No worker serves {queue_name('mail')}." in shown
+    out = io.StringIO()
+    call_command("simpletask2_status", stdout=out)
+    assert f"Queues without a worker: {queue_name('mail')}\n" in out.getvalue()
 
 
 def test_a_queue_is_well_again_when_a_worker_serves_it(serve, look):
