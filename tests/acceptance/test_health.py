@@ -62,9 +62,9 @@ def look(settings, capsys):
 def serve(worker):
     """Start a worker that serves the queue of a channel, and resets nothing."""
 
-    def start(channel):
-        options = {"channels": (channel,), "children": 1, "CHILD_INTERVAL": "600"}
-        process = worker(name=channel, **options)
+    def start(channel, *options):
+        named = {"name": channel or "rest", "channels": (channel,)}
+        process = worker(*options, children=1, CHILD_INTERVAL="600", **named)
         wait_until(is_ready(process), 30, process.log)
         return process
 
@@ -130,6 +130,19 @@ def test_a_queue_whose_worker_went_a_moment_ago_is_well_yet(serve, look, setting
     assert code == 0 and found["queues"]["value"] == [queue_name("mail")]
     settings.DJANGO_SIMPLETASK2_UNSERVED_TIMEOUT = 0.5
     wait_until(lambda: look()[0] == 1, 20)
+
+
+def test_a_queue_whose_worker_is_too_busy_to_answer_is_well(serve, look):
+    serve(None, "-P", "solo")
+    serve("a")
+    Job.objects.bulk_create([Job()])
+    Job.objects.update(add_time=ago(86400))
+    assert look()[0] == 0
+    row = Job.objects.create(what="hang")
+    wait_until(lambda: Job.objects.get(pk=row.pk).status == Job.DOING)
+    code, found = look()
+    assert len(found["workers"]["value"]) == 1 and found["queues"]["value"] == [queue_name()]
+    assert code == 0
 
 
 def test_a_broker_and_a_database_that_are_down():

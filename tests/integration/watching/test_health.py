@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from simpletask2_celery import health
 from simpletask2_celery.recovery import auto_reset, hints
+from simpletask2_celery.rows import at_once
 from simpletask2_celery.watching import counts, figures
 from tests.support import networks
-from tests.support.fixtures import queued
+from tests.support.fixtures import queue_name, queued
 from tests.support.project.jobs.models import ChannelJob, ChildJob, Job
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
@@ -93,6 +94,26 @@ def test_a_database_that_is_silent_holds_up_nobody(monkeypatch):
     problems = {one.using: one.problem for one in shown.models}
     assert problems == {"default": None, "server": "does not answer"}
     assert found["rows past their lease"].value == 0
+
+
+def test_a_cache_and_a_broker_that_are_silent_hold_up_nobody(silent, settings, monkeypatch):
+    ChannelJob.objects.bulk_create([ChannelJob(topic="mail")])
+    ChannelJob.objects.update(add_time=ago(days=2))
+    caches = {"default": {**settings.CACHES["default"]}}
+    caches["default"]["LOCATION"] = f"redis://127.0.0.1:{silent}/0"
+    settings.CACHES = caches
+    began = time.monotonic()
+    found = findings()  # nobody remembers a worker
+    assert time.monotonic() - began < 5
+    assert not found["queues"].ok and found["queues"].value == [queue_name("mail")]
+    monkeypatch.setattr(current_app.conf, "broker_write_url", f"redis://127.0.0.1:{silent}/0")
+    began = time.monotonic()
+    found = findings()
+    assert time.monotonic() - began < 5
+    assert not found["broker"].ok and found["queues"].ok
+    assert found["queues"].text.startswith("not known")
+    for thread in list(at_once._hung.values()):
+        thread.join(10)
 
 
 def test_a_table_that_cannot_be_read_is_named_and_the_others_are_counted(monkeypatch):
