@@ -56,12 +56,7 @@ def not_done(model: type[Row], using: str) -> list[Counts]:
     now = clock.now(using)
     column = querysets.channel_column(model)
     is_unknown = column is None and getattr(model, "channel_field", None)
-    wait = datetime.timedelta(seconds=model.task_wait_timeout)
-    in_a_queue = max(backlog.LEAST, backlog.PATIENCE * wait)
-    found_by = now - overdue.MISSING * datetime.timedelta(seconds=conf.auto_reset_interval)
-    missed = Q(status=states.DOING, auto_reset_time__lt=found_by)
-    missed |= Q(auto_reset_time__lt=found_by - in_a_queue)
-    # A countdown puts it off by as much.
+    # A countdown puts off the time at which the row would be published again.
     again = clock.after(now, model.task_wait_timeout)
     waits = Q(auto_reset_time=None) | Q(auto_reset_time__lte=again)
     rows = querysets.own_rows(model, using).filter(status__lt=states.DONE).order_by()
@@ -71,7 +66,7 @@ def not_done(model: type[Row], using: str) -> list[Counts]:
     for group in groups.annotate(
         st2_count=Count("status"),
         st2_over=Count("status", filter=Q(auto_reset_time__lt=now)),
-        st2_missed=Count("status", filter=missed),
+        st2_missed=Count("status", filter=_missed(model, now)),
         st2_oldest=Min("add_time"),
         st2_waiting=Count("status", filter=waits),
         st2_first=Min("add_time", filter=waits),
@@ -92,6 +87,15 @@ def not_done(model: type[Row], using: str) -> list[Counts]:
             )
         channels.setdefault(channel, []).append(counts)
     return [total(parts, channel) for channel, parts in channels.items()]
+
+
+def _missed(model: type[Row], now: datetime.datetime) -> Q:
+    """Return what is true of a row that auto-reset should have found by now."""
+    wait = datetime.timedelta(seconds=model.task_wait_timeout)
+    in_a_queue = max(backlog.LEAST, backlog.PATIENCE * wait)
+    found_by = now - overdue.MISSING * datetime.timedelta(seconds=conf.auto_reset_interval)
+    is_over = Q(status=states.DOING, auto_reset_time__lt=found_by)
+    return is_over | Q(auto_reset_time__lt=found_by - in_a_queue)
 
 
 def _age(now: datetime.datetime, added: datetime.datetime | None) -> float | None:
