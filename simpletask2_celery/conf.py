@@ -100,6 +100,7 @@ class Conf:
     heartbeat = Setting(0.0, "a number of seconds, 0 for none")
     enforce_timeout = Setting(False, "True or False")
     max_lost_runs = Setting(5, "a number above 0 (int)")
+    unserved_timeout = Setting(300.0, "a number of seconds above 0")
     aclkey = Setting("", "a str", fallback="SECRET_KEY")
     task_pull_timeout = Setting(5, "a number of seconds above 0 (int)")
 

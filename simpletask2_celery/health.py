@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db import connections
 
+from .publishing.broker import Worker
 from .rows import at_once, databases
 from .rows.model import Row, task_models
-from .watching import counts, figures
+from .watching import counts, figures, queues
 from .watching.figures import Depth, ModelFigures
 from .watching.limits import limited
 
@@ -27,12 +28,13 @@ class Finding:
     text: str
 
 
-def check(timeout: float = 1.0) -> list[Finding]:
-    """Look at databases, broker, workers, rows and resets, all at once.
+def check(timeout: float = 1.0, max_wait: float | None = None) -> list[Finding]:
+    """Look at databases, broker, workers, queues, rows and resets, all at once.
 
-    ``timeout`` is how many seconds workers have to answer. Never raises, and takes two
-    seconds more at most: what cannot be reached is not well. A query of each table and a
-    ping: cheap enough for a probe every five seconds.
+    ``timeout`` is how many seconds workers have to answer, ``max_wait`` how many a READY row may
+    wait; None for any. Never raises, and takes three seconds more at most: what cannot be reached
+    is not well. A query of each table and a question to the workers: cheap enough for a probe
+    every five seconds.
     """
     of_models = databases.models_of(task_models())
     answers = figures.ask(of_models, _database, figures.outside(timeout), MORE, timeout)
@@ -47,7 +49,8 @@ def check(timeout: float = 1.0) -> list[Finding]:
         *findings,
         _reached("broker", answers["broker"]),
         _workers(answers["workers"]),
-        *_rows(tables, [one.name for one in findings if not one.ok]),
+        _queues(tables, answers["workers"]),
+        *_rows(tables, [one.name for one in findings if not one.ok], max_wait),
         _last_reset(answers["last reset"]),
     ]
 
@@ -68,18 +71,38 @@ def _reached(name: str, seconds: "float | at_once.Problem") -> Finding:
     return Finding(name, False, None, text if text == at_once.SILENT else f"not reached ({text})")
 
 
-def _workers(names: "list[str] | None | at_once.Problem") -> Finding:
-    if isinstance(names, at_once.Problem):
-        if names.text == at_once.SILENT:
-            return Finding("workers", False, None, names.text)
-        names = []  # the broker's own line says what it is
-    if names is None:
-        return Finding("workers", True, None, "not known: Celery's remote control is off")
+def _workers(answer: "list[Worker] | None | at_once.Problem") -> Finding:
+    if isinstance(answer, at_once.Problem):
+        if answer.text == at_once.SILENT:
+            return Finding("workers", False, None, answer.text)
+        answer = []  # the broker's own line says what it is
+    if answer is None:
+        text = "not known: Celery's remote control is off, or the broker has none"
+        return Finding("workers", True, None, text)
+    names = [one.name for one in answer]
     text = ", ".join(names) or "none answers"
     return Finding("workers", bool(names), names, f"{len(names)} ({text})")
 
 
-def _rows(tables: list[ModelFigures], problems: list[str]) -> Iterator[Finding]:
+def _queues(tables: list[ModelFigures], answer: "list[Worker] | None | at_once.Problem") -> Finding:
+    served = None if isinstance(answer, at_once.Problem) else figures.served(tables, answer)
+    if served is None:
+        return Finding("queues", True, None, "not known which of them a worker serves")
+    unserved = queues.unserved(served)
+    text = "no row waits in a queue without a worker"
+    if unserved:
+        total = sum(one.waiting for one in unserved)
+        age = max(one.oldest_seconds or 0.0 for one in unserved)
+        text = (
+            f"no worker serves {queues.names(unserved)}; READY rows: {total}, oldest: {age:.0f} s"
+        )
+    value = [one.name for one in unserved]
+    return Finding("queues", not queues.is_late(served), value, text)
+
+
+def _rows(
+    tables: list[ModelFigures], problems: list[str], max_wait: float | None
+) -> Iterator[Finding]:
     """Say what was counted in all tables; those that could not be read are named."""
     unread = [table for table in tables if table.problem]
     problems += [f"{table.name} in {table.using} ({table.problem})" for table in unread]
@@ -88,12 +111,15 @@ def _rows(tables: list[ModelFigures], problems: list[str]) -> Iterator[Finding]:
     total = counts.total(table.total for table in tables if table.total)
     age = total.oldest_ready_seconds
     text = "none" if age is None else f"{age:.0f} s"
+    is_late = max_wait is not None and (total.oldest_waiting_seconds or 0.0) > max_wait
+    if is_late:
+        text += f"; one that may run has waited for more than {max_wait:g} s"
     if total.overdue:
-        text += f"; {total.overdue} READY rows are past their time, and no reset has found them"
-    yield Finding("oldest READY row", not total.overdue, age, text)
+        text += f"; past their time, and found by no reset: {total.overdue}"
+    yield Finding("oldest READY row", not (total.overdue or is_late), age, text)
     text = str(total.stale)
     if total.lost:
-        text += f"; no reset has found {total.lost} of them"
+        text += f"; found by no reset: {total.lost}"
     yield Finding("rows past their lease", not total.lost, total.stale, text)
 
 

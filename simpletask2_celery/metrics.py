@@ -185,9 +185,11 @@ class Rows:
         queues = (now.queues or {}).items()
         lengths = _joined(((_label(name),), n) for name, n in queues if n < float("inf"))
         workers = None if now.workers is None else len(now.workers)
+        serving = _joined((((_label(one.channel),), one.workers) for one in now.served or ()), min)
         status_text = "Rows by status; of large tables those DONE are an estimate."
         oldest_text = "Seconds since the oldest READY row was added."
         queue_text = "Messages that wait in the queue of a channel."
+        serving_text = "Celery workers that answer and serve the queue of a channel."
         gauges: list[tuple[str, str, tuple[str, ...], Values]] = [
             ("rows", status_text, (*_ROW, "status"), by_status),
             ("failed_rows", "Rows that are DONE and have failed.", _ROW, _counts(now, "failed")),
@@ -195,6 +197,7 @@ class Rows:
             ("oldest_ready_seconds", oldest_text, _ROW, oldest),
             ("rows_up", "Whether a model's rows could be counted.", ("model",), up),
             ("queue_messages", queue_text, ("channel",), lengths),
+            ("queue_workers", serving_text, ("channel",), serving),
             ("broker_up", "Whether the broker answers.", (), {(): now.broker is None}),
             ("workers", "Celery workers that answer.", (), {(): workers}),
             ("last_reset_seconds", "Seconds since the last reset.", (), {(): now.last_reset}),

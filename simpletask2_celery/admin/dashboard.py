@@ -11,7 +11,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as translate
 
 from ..rows.model import task_models
-from ..watching import figures, limits
+from ..watching import figures, limits, queues
 from ..watching.figures import Bucket, Counts, Figures, ModelFigures, Times
 from . import cells
 
@@ -60,6 +60,10 @@ def _tiles(facts: Figures) -> list[dict[str, str]]:
         filled = {channel: int(count) for channel, count in facts.queues.items() if count}
         more = ", ".join(f"{channel}: {count}" for channel, count in filled.items())
         queued = ("done", str(sum(filled.values())), more)
+    if facts.unserved:
+        text = translate("No worker serves {queues}.")
+        text = text.format(queues=queues.names(facts.unserved))
+        queued = ("failed", queued[1], f"{queued[2]} {text}".strip())
     last_reset = ("failed" if is_late else "marked", unknown, "")
     if facts.last_reset is not None:
         ago = translate("{time} ago").format(time=cells.duration(facts.last_reset))

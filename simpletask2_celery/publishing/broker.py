@@ -1,6 +1,7 @@
 """What can be asked of the broker: whether it answers, who works, how much waits."""
 
 from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 from celery import current_app
 from kombu.exceptions import KombuError
@@ -15,18 +16,47 @@ def ping() -> None:
     producers.connected(conf.publish_timeout).connection.release()
 
 
-def workers(timeout: float) -> list[str] | None:
-    """Return the names of the workers that answer in time; None if remote control is off."""
+class Worker(NamedTuple):
+    """A worker that answers, and the queues that it serves; None where it does not say."""
+
+    name: str
+    queues: list[str] | None
+
+
+def workers(timeout: float) -> list[Worker] | None:
+    """Return the workers that answer within ``timeout`` seconds, by name.
+
+    None where nobody can ask them: remote control is off, or the broker has no broadcasts.
+    """
     if not current_app.conf.worker_enable_remote_control:
         return None
     # A new connection: after a failover, one that was kept may lead to the old broker.
     producer = producers.connected(conf.publish_timeout)
     with producer.connection as connection:
+        if not connection.supports_exchange_type("fanout"):  # as workers look whether to listen
+            return None
         mailbox = current_app.control.mailbox(connection)
         # Celery would take a producer of its pool, which waits without end.
         mailbox.producer_or_acquire = lambda *_, **__: nullcontext(producer)
-        answers = mailbox.multi_call("ping", timeout=timeout)
-    return sorted(name for answer in answers or () for name in answer)
+        answers = mailbox.multi_call("active_queues", timeout=timeout)
+    # Two workers may have one name, and other queues each.
+    found = [
+        Worker(name, [queue["name"] for queue in said] if isinstance(said, list) else None)
+        for answer in answers or ()
+        for name, said in answer.items()
+    ]
+    return sorted(found, key=lambda one: one.name)
+
+
+def queue_of(channel: str, kwargs: dict[str, Any]) -> str | None:
+    """Return the name of the queue that a channel's messages with these ``kwargs`` go to.
+
+    None where a route of the project's leads to no queue, or does not work without a row's key.
+    """
+    try:
+        return _queue_of(channel, kwargs)
+    except Exception:
+        return None
 
 
 def messages_in_queue(channel: str) -> float:
@@ -40,15 +70,14 @@ def messages_in_queue(channel: str) -> float:
         return float("inf")
     connection = producers.connection()
     try:
-        queue = to_celery.queue_of(channel, {})
-        options = current_app.amqp.router.route(queue, DO_TASK)
+        queue = _queue_of(channel, {})
         producer = producers.connected(conf.publish_timeout)
         with producer.connection:  # its own: a refusal would spoil one that is kept
             asking = producer.channel
             # Redis creates nothing: a queue is a list there. With passive, kombu would forget
             # the project's prefix of keys.
             passive = not hasattr(asking, "conn_or_acquire")
-            declared = asking.queue_declare(options["queue"].name, passive=passive)
+            declared = asking.queue_declare(queue, passive=passive)
             return float(declared.message_count)
     except connection.channel_errors:
         return 0
@@ -56,3 +85,8 @@ def messages_in_queue(channel: str) -> float:
         return float("inf")
     except Exception:  # a transport that cannot count, a route to no queue of ours
         return 0
+
+
+def _queue_of(channel: str, kwargs: dict[str, Any]) -> str:
+    options = to_celery.queue_of(channel, kwargs)
+    return str(current_app.amqp.router.route(options, DO_TASK, kwargs=kwargs)["queue"].name)

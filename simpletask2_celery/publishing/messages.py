@@ -87,6 +87,12 @@ def of_row(row: Any, channel: str) -> Message:
     return message._replace(kind=message.kind._replace(channel=channel))
 
 
+def kind_of(model: Any, using: str, channel: str) -> Kind:
+    """Return the kind of the messages of a model's rows, in a database and a channel."""
+    meta = model._meta
+    return Kind(meta.app_label, meta.model_name, None if using == "default" else using, channel)
+
+
 def chunks(messages: list[Message], size: int) -> list[Message]:
     """Return messages that carry up to ``size`` rows of a kind each."""
     if size == 1:
@@ -103,7 +109,6 @@ def chunks(messages: list[Message], size: int) -> list[Message]:
 
 def _shared(row: Any, using: str | None, channel: str) -> tuple[str, bool, Kind]:
     """Return the row's database, whether its name is of this database, and its kind."""
-    home, meta = using or databases.of(row), row._meta
+    home = using or databases.of(row)
     is_named = conf.publish_to != "celery" and home == router.db_for_write(type(row))
-    kind = Kind(meta.app_label, meta.model_name, None if home == "default" else home, channel)
-    return home, is_named, kind
+    return home, is_named, kind_of(row, home, channel)

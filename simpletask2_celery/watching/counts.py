@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db import connections
 from django.db.models import Count, F, Max, Min, Q
@@ -16,6 +17,7 @@ from . import time_ranges
 
 EXACT = 100_000  # rows of a table up to which all of them are looked at
 TOP = 10  # channels of a model that are told apart
+MOST = 100  # channels of a model whose rows wait that are told apart
 
 _ESTIMATES = {
     "postgresql": "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)",
@@ -28,10 +30,11 @@ _ESTIMATES = {
 class Counts:
     """Rows of one channel, or of several where ``channel`` is None.
 
-    ``stale`` are those of ``doing`` whose lease is over. ``done`` includes ``failed``;
-    both are None where they are not known, and ``done`` is an estimate of the database's
-    where ``is_estimate``. ``overdue`` are those of ``ready``, and ``lost`` those of
-    ``stale``, that auto-reset should have found by now.
+    ``waiting`` are those of ``ready`` that may run now: not those of a ``countdown`` or
+    ``eta`` ahead. ``stale`` are those of ``doing`` whose lease is over. ``done`` includes
+    ``failed``; both are None where they are not known, and ``done`` is an estimate of the
+    database's where ``is_estimate``. ``overdue`` are those of ``ready``, and ``lost`` those
+    of ``stale``, that auto-reset should have found by now.
     """
 
     channel: str | None
@@ -44,18 +47,18 @@ class Counts:
     is_estimate: bool = False
     overdue: int = 0
     lost: int = 0
+    waiting: int = 0
+    oldest_waiting_seconds: float | None = None
 
 
-def not_done(model: type[Row], using: str, by_channel: bool = True) -> list[Counts]:
+def not_done(model: type[Row], using: str) -> list[Counts]:
     """Count the rows that are not DONE, by channel if that is a column, in one query."""
     now = clock.now(using)
-    column = querysets.channel_column(model) if by_channel else None
+    column = querysets.channel_column(model)
     is_unknown = column is None and getattr(model, "channel_field", None)
-    wait = datetime.timedelta(seconds=model.task_wait_timeout)
-    in_a_queue = max(backlog.LEAST, backlog.PATIENCE * wait)
-    found_by = now - overdue.MISSING * datetime.timedelta(seconds=conf.auto_reset_interval)
-    missed = Q(status=states.DOING, auto_reset_time__lt=found_by)
-    missed |= Q(auto_reset_time__lt=found_by - in_a_queue)
+    # A countdown puts off the time at which the row would be published again.
+    again = clock.after(now, model.task_wait_timeout)
+    waits = Q(auto_reset_time=None) | Q(auto_reset_time__lte=again)
     rows = querysets.own_rows(model, using).filter(status__lt=states.DONE).order_by()
     # Prefixed: a user's field could have any other name.
     groups = rows.values("status", **({"st2_channel": F(column.attname)} if column else {}))
@@ -63,8 +66,10 @@ def not_done(model: type[Row], using: str, by_channel: bool = True) -> list[Coun
     for group in groups.annotate(
         st2_count=Count("status"),
         st2_over=Count("status", filter=Q(auto_reset_time__lt=now)),
-        st2_missed=Count("status", filter=missed),
+        st2_missed=Count("status", filter=_missed(model, now)),
         st2_oldest=Min("add_time"),
+        st2_waiting=Count("status", filter=waits),
+        st2_first=Min("add_time", filter=waits),
     ):
         value = group.get("st2_channel")
         channel = None if is_unknown else "default" if value in (None, "") else str(value)
@@ -72,10 +77,36 @@ def not_done(model: type[Row], using: str, by_channel: bool = True) -> list[Coun
         if group["status"] == states.DOING:
             counts = Counts(channel, doing=count, stale=group["st2_over"], lost=late)
         else:
-            age = max((now - group["st2_oldest"]).total_seconds(), 0.0)
-            counts = Counts(channel, ready=count, overdue=late, oldest_ready_seconds=age)
+            counts = Counts(
+                channel,
+                ready=count,
+                oldest_ready_seconds=_age(now, group["st2_oldest"]),
+                overdue=late,
+                waiting=group["st2_waiting"],
+                oldest_waiting_seconds=_age(now, group["st2_first"]),
+            )
         channels.setdefault(channel, []).append(counts)
     return [total(parts, channel) for channel, parts in channels.items()]
+
+
+def _missed(model: type[Row], now: datetime.datetime) -> Q:
+    """Return what is true of a row that auto-reset should have found by now."""
+    wait = datetime.timedelta(seconds=model.task_wait_timeout)
+    in_a_queue = max(backlog.LEAST, backlog.PATIENCE * wait)
+    found_by = now - overdue.MISSING * datetime.timedelta(seconds=conf.auto_reset_interval)
+    is_over = Q(status=states.DOING, auto_reset_time__lt=found_by)
+    return is_over | Q(auto_reset_time__lt=found_by - in_a_queue)
+
+
+def _age(now: datetime.datetime, added: datetime.datetime | None) -> float | None:
+    return None if added is None else max((now - added).total_seconds(), 0.0)
+
+
+def waiting(channels: list[Counts]) -> list[Counts]:
+    """Return the counts of the channels whose rows wait, those that wait longest first."""
+    ages = [(one.oldest_waiting_seconds, one) for one in channels]
+    known = [(age, one) for age, one in ages if age is not None and one.channel is not None]
+    return [one for _, one in sorted(known, key=lambda pair: -pair[0])[:MOST]]
 
 
 def top(channels: list[Counts]) -> list[Counts]:
@@ -88,10 +119,12 @@ def top(channels: list[Counts]) -> list[Counts]:
 def total(parts: Iterable[Counts], channel: str | None = None) -> Counts:
     """Return the sums of what ``not_done`` has counted."""
     parts = list(parts)
-    names = ("ready", "doing", "stale", "overdue", "lost")
-    sums = {name: sum(getattr(part, name) for part in parts) for name in names}
-    ages = [part.oldest_ready_seconds for part in parts if part.oldest_ready_seconds is not None]
-    return Counts(channel, oldest_ready_seconds=max(ages, default=None), **sums)
+    names = ("ready", "doing", "stale", "overdue", "lost", "waiting")
+    joined: dict[str, Any] = {name: sum(getattr(part, name) for part in parts) for name in names}
+    for name in ("oldest_ready_seconds", "oldest_waiting_seconds"):
+        ages = [getattr(part, name) for part in parts]
+        joined[name] = max((age for age in ages if age is not None), default=None)
+    return Counts(channel, **joined)
 
 
 def with_done(model: type[Row], using: str, counts: Counts, size: int) -> Counts:

@@ -17,16 +17,18 @@ from django.utils import timezone
 
 from ..conf import conf
 from ..publishing import broker, producers
+from ..publishing.broker import Worker
 from ..recovery import auto_reset, hints, overdue
 from ..rows import at_once, databases
 from ..rows import model as row_model
 from ..rows.model import Row
-from . import counts, history
+from . import counts, history, queues
 from .counts import Counts
 from .history import Bucket, Times
 from .limits import TOO_LONG, TookTooLong, limited
+from .queues import Queue
 
-__all__ = ["Bucket", "Counts", "Figures", "ModelFigures", "Times", "read"]
+__all__ = ["Bucket", "Counts", "Figures", "ModelFigures", "Queue", "Times", "read"]
 
 LIMIT = 0.2  # seconds of the statements of one read
 ALL = 2.0  # seconds of all reads of tables
@@ -42,13 +44,15 @@ class ModelFigures:
     """The figures of one model in one database.
 
     ``hour`` are 60 buckets of a minute, ``day`` 48 of half an hour, oldest first; they
-    are of ``newest`` rows only where that is not None. ``problem`` says what went wrong.
+    are of ``newest`` rows only where that is not None. ``waiting`` are the hundred channels
+    whose READY rows have waited longest. ``problem`` says what went wrong.
     """
 
     model: type[Row]
     using: str
     total: Counts | None = None
     channels: list[Counts] = field(default_factory=list)
+    waiting: list[Counts] = field(default_factory=list)
     hour: list[Bucket] | None = None
     day: list[Bucket] | None = None
     newest: int | None = None
@@ -68,9 +72,10 @@ class ModelFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """All figures. ``workers``, ``queues`` and ``last_reset`` are None where not known.
+    """All figures. ``workers``, ``queues``, ``served`` and ``last_reset`` are None if not known.
 
-    ``queues`` is {channel: messages}, ``last_reset`` the seconds since it ran.
+    ``queues`` is {channel: messages}, ``served`` says which workers serve the channels' queues,
+    and ``last_reset`` is the seconds since it ran.
     """
 
     at: datetime.datetime
@@ -78,15 +83,21 @@ class Figures:
     broker: str | None
     workers: list[str] | None
     queues: dict[str, float] | None
+    served: list[Queue] | None
     last_reset: float | None
     is_reset_missing: bool
+
+    @property
+    def unserved(self) -> list[Queue]:
+        """The queues that have messages, or rows that wait, and no worker."""
+        return queues.unserved(self.served or [], self.queues)
 
 
 class Depth(IntEnum):
     """How much of a table is read; each includes those before it."""
 
-    TO_DO = 1  # how many rows are not DONE
-    COUNTS = 2  # by channel, and how many are DONE
+    TO_DO = 1  # how many rows are not DONE, by channel
+    COUNTS = 2  # and how many are DONE
     HISTORY = 3  # what has ended lately
 
 
@@ -114,12 +125,14 @@ def read(task_models: Iterable[type[Row]] | None = None, history: bool = True) -
         for name, answer in answers.items()
     }
     age, is_missing = values["last reset"] or (None, False)
+    workers = values["workers"]
     return Figures(
         at=timezone.now(),
         models=tables,
         broker=problem.text if isinstance(problem, at_once.Problem) else None,
-        workers=values["workers"],
+        workers=None if workers is None else [one.name for one in workers],
         queues=values["queues"],
+        served=served(tables, workers),
         last_reset=age,
         is_reset_missing=is_missing,
     )
@@ -158,7 +171,7 @@ def ask(
 def outside(ping: float) -> dict[str, Callable[[], Any]]:
     """Return what to ask of broker, workers and cache, by name.
 
-    The workers have ``ping`` seconds to answer; None if they cannot be asked.
+    The workers have ``ping`` seconds to answer which queues they serve.
     """
     workers = partial(broker.workers, ping)
     return {"broker": _seconds_of_broker, "workers": workers, "last reset": _last_reset}
@@ -180,6 +193,16 @@ def _last_reset() -> tuple[float | None, bool]:
 def _queues(tables: list[ModelFigures]) -> dict[str, float]:
     channels = {one.channel for table in tables for one in table.channels if one.channel}
     return {name: broker.messages_in_queue(name) for name in sorted({"default", *channels})}
+
+
+def served(tables: list[ModelFigures], workers: list[Worker] | None) -> list[Queue] | None:
+    """Return the queues of the tables' rows; None where it is not known who serves which."""
+    rows = (
+        (table.model, table.using, one)
+        for table in tables
+        for one in {one.channel: one for one in (*table.channels, *table.waiting)}.values()
+    )
+    return queues.look(rows, workers)
 
 
 def of_database(
@@ -208,14 +231,14 @@ def of_table(
         return None
 
     def not_done() -> list[Counts] | Literal[False]:
-        by_channel = depth > Depth.TO_DO
-        return databases.holds(model, using) and counts.not_done(model, using, by_channel)
+        return databases.holds(model, using) and counts.not_done(model, using)
 
     to_do = attempt(not_done)
     if to_do is False:
         return None
     if to_do is not None:
         table.total, table.channels = counts.total(to_do), counts.top(to_do)
+        table.waiting = counts.waiting(to_do)
     if depth is Depth.TO_DO:
         return table
     size = attempt(counts.estimate, model, using) or 0

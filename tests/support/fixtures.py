@@ -111,7 +111,7 @@ def pytest_sessionfinish():
                 connection.default_channel.queue_delete(queue_name(channel))
 
 
-def queue_name(channel):
+def queue_name(channel=None):
     run = current_app.conf.task_default_queue
     return f"{run}.{channel}" if channel else run
 

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand
 from django.utils.translation import gettext as translate
 
 from ...admin import cells
-from ...watching import figures
+from ...watching import figures, queues
 from ..terminal import INTERRUPTED, Interrupt
 
 WIDTH = 24  # characters of a progress bar
@@ -97,17 +97,20 @@ def _head(now: figures.Figures) -> list[str]:
     broker = translate("answers")
     if now.broker is not None:
         broker = translate("is down ({reason})").format(reason=translate(now.broker))
-    workers = queues = reset = translate("not known")
+    workers = in_queues = unserved = reset = translate("not known")
     if now.workers is not None:
         workers = " ".join([str(len(now.workers)), *now.workers])
     if now.queues is not None:
-        queues = ", ".join(f"{name}: {count:g}" for name, count in now.queues.items())
+        in_queues = ", ".join(f"{name}: {count:g}" for name, count in now.queues.items())
+    if now.served is not None:
+        unserved = queues.names(now.unserved) or translate("none")
     if now.last_reset is not None:
         reset = translate("{time} ago").format(time=cells.duration(now.last_reset))
     return [
         f"{translate('Broker')}: {broker}",
         f"{translate('Workers online')}: {workers}",
-        f"{translate('Messages in queues')}: {queues}",
+        f"{translate('Messages in queues')}: {in_queues}",
+        f"{translate('Queues without a worker')}: {unserved}",
         f"{translate('Last auto-reset')}: {reset}",
     ]
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from simpletask2_celery.rows import at_once
 from simpletask2_celery.watching import figures
-from tests.support.fixtures import queued
+from tests.support.fixtures import queue_name, queued
 from tests.support.project.jobs.models import ChannelJob, EveryJob
 from tests.support.rows import DOING, DONE, ago, make
 
@@ -39,12 +39,15 @@ def test_it_shows_the_rows_of_each_model_and_where_they_are(page):
     assert f'href="/admin/jobs/job/{wanted}"><span class="st2-big">2</span>' in text
     assert "2 ended, 2 of them failed" in text
     assert "&lt;b&gt;mail&lt;/b&gt;" in text and "<b>mail" not in text
+    name = queue_name("&lt;b&gt;mail&lt;/b&gt;")
+    assert f"No worker serves {queue_name()}, {name}." in text
     queued()
 
 
 def test_without_rows_it_comes_as_well(page):
     text = page()
     assert "Without rows:" in text and "Workers online" in text
+    assert "No worker serves" not in text
 
 
 def test_a_broker_that_is_down_is_shown_as_down(page):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from celery import current_app
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
@@ -140,8 +141,18 @@ def test_a_gauge_tells_of_queues_and_of_what_answers():
     ChannelJob.objects.create(topic="mail")
     page = samples(scrape().text)
     assert value(page, "queue_messages", channel="mail") == 1
+    assert value(page, "queue_workers", channel="mail") == 0
     assert value(page, "broker_up") == 1 and value(page, "workers") is not None
     assert value(page, "rows_up", model="jobs.job") == 1
+
+
+@BOTH
+def test_workers_that_cannot_be_asked_have_no_sample(monkeypatch):
+    ChannelJob.objects.create(topic="mail")
+    monkeypatch.setitem(current_app.conf, "worker_enable_remote_control", False)
+    page = samples(scrape().text)
+    assert value(page, "queue_messages", channel="mail") == 1
+    assert value(page, "queue_workers", channel="mail") is value(page, "workers") is None
 
 
 def test_what_is_not_known_has_no_sample_and_channels_beyond_are_the_others():

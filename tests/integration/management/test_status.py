@@ -8,12 +8,14 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from celery import current_app
 from django.core.management import call_command
 from django.db import DatabaseError, connections
 
 from simpletask2_celery.management.commands import simpletask2_status
 from simpletask2_celery.watching import figures
-from tests.support.fixtures import queued
+from tests.support.fixtures import queue_name, queued
+from tests.support.project.jobs.models import Job
 from tests.support.rows import DONE, ago, make
 
 
@@ -24,17 +26,24 @@ def run(name, *arguments):
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "server"])
-def test_the_status_is_a_table_or_json():
+def test_the_status_is_a_table_or_json(monkeypatch):
     make("default", 3)
     make("default", 2, status=DONE, success=False, start_time=ago(9), done_time=ago(5))
     lines = run("status").splitlines()
     [line] = [line.split() for line in lines if line.startswith("jobs.job  ")]
     assert line[1:6] == ["3", "0", "0", "2", "2"]
     assert any(line.startswith("Broker: answers") for line in lines)
+    assert f"Queues without a worker: {queue_name()}" in lines
     found = json.loads(run("status", "--json"))
     [job] = [m for m in found["models"] if (m["model"], m["using"]) == ("jobs.job", "default")]
     assert (job["total"]["ready"], job["total"]["failed"]) == (3, 2)
-    queued()
+    [queue] = [one for one in found["served"] if one["channel"] == "default"]
+    assert (queue["name"], queue["workers"], queue["waiting"]) == (queue_name(), 0, 3)
+    assert len(queued()) == 5
+    Job.objects.all().delete()
+    assert "Queues without a worker: none" in run("status").splitlines()
+    monkeypatch.setitem(current_app.conf, "worker_enable_remote_control", False)
+    assert "Queues without a worker: not known" in run("status").splitlines()
 
 
 @pytest.mark.django_db(databases=["default", "server"])

@@ -10,13 +10,18 @@ from django.utils import timezone
 
 from simpletask2_celery import health
 from simpletask2_celery.recovery import auto_reset, hints
+from simpletask2_celery.rows import at_once
 from simpletask2_celery.watching import counts, figures
 from tests.support import networks
-from tests.support.fixtures import queued
-from tests.support.project.jobs.models import ChildJob, Job
+from tests.support.fixtures import queue_name, queued
+from tests.support.project.jobs.models import ChannelJob, ChildJob, Job
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
 pytestmark = BOTH
+
+
+def ago(**spans):
+    return timezone.now() - datetime.timedelta(**spans)
 
 
 def findings():
@@ -30,6 +35,7 @@ def test_nothing_runs():
         "database server": True,
         "broker": True,
         "workers": False,
+        "queues": True,
         "oldest READY row": True,
         "rows past their lease": True,
         "last auto-reset": False,
@@ -56,22 +62,19 @@ def test_an_heirs_row_is_counted_once():
 
 
 def test_rows_that_resets_ought_to_have_found():
-    def ago(**spans):
-        return timezone.now() - datetime.timedelta(**spans)
-
     Job.objects.bulk_create([Job(status=20, auto_reset_time=ago(seconds=31))])  # 3 × 10 s
     found = findings()["rows past their lease"]
     assert (found.ok, found.value, found.text) == (
         False,
         1,
-        "1; no reset has found 1 of them",
+        "1; found by no reset: 1",
     )
     Job.objects.all().delete()
     Job.objects.bulk_create([Job(auto_reset_time=ago(minutes=49))])  # in a long queue
     assert findings()["oldest READY row"].ok
     Job.objects.using("server").bulk_create([Job(auto_reset_time=ago(minutes=51))])
     found = findings()["oldest READY row"]
-    assert not found.ok and "1 READY rows are past their time" in found.text
+    assert not found.ok and found.text.endswith("; past their time, and found by no reset: 1")
 
 
 def test_a_database_that_is_silent_holds_up_nobody(monkeypatch):
@@ -93,14 +96,35 @@ def test_a_database_that_is_silent_holds_up_nobody(monkeypatch):
     assert found["rows past their lease"].value == 0
 
 
+def test_a_cache_and_a_broker_that_are_silent_hold_up_nobody(silent, settings):
+    ChannelJob.objects.bulk_create([ChannelJob(topic="mail")])
+    ChannelJob.objects.update(add_time=ago(days=2))
+    caches = {"default": {**settings.CACHES["default"]}}
+    caches["default"]["LOCATION"] = f"redis://127.0.0.1:{silent}/0"
+    settings.CACHES = caches
+    began = time.monotonic()
+    found = findings()  # nobody remembers a worker
+    assert time.monotonic() - began < 5
+    assert not found["queues"].ok and found["queues"].value == [queue_name("mail")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(current_app.conf, "broker_write_url", f"redis://127.0.0.1:{silent}/0")
+        began = time.monotonic()
+        found = findings()
+        assert time.monotonic() - began < 5
+    assert not found["broker"].ok and found["queues"].ok
+    assert found["queues"].text.startswith("not known")
+    for thread in list(at_once._hung.values()):
+        thread.join(10)
+
+
 def test_a_table_that_cannot_be_read_is_named_and_the_others_are_counted(monkeypatch):
     Job.objects.bulk_create([Job()])
     own = counts.not_done
 
-    def fails(model, alias, *by_channel):
+    def fails(model, alias):
         if alias == "server" and model is Job:
             raise OperationalError("as told")
-        return own(model, alias, *by_channel)
+        return own(model, alias)
 
     monkeypatch.setattr(counts, "not_done", fails)
     found = findings()
@@ -111,8 +135,30 @@ def test_a_table_that_cannot_be_read_is_named_and_the_others_are_counted(monkeyp
 
 def test_workers_that_cannot_be_asked_are_not_known_and_no_failure(monkeypatch):
     monkeypatch.setitem(current_app.conf, "worker_enable_remote_control", False)
-    workers = findings()["workers"]
-    assert workers.ok and workers.value is None and "remote control is off" in workers.text
+    ChannelJob.objects.bulk_create([ChannelJob(topic="mail")])
+    ChannelJob.objects.update(add_time=ago(days=2))
+    found = findings()
+    assert found["workers"].ok and found["workers"].value is None
+    assert "remote control is off" in found["workers"].text
+    assert found["queues"].ok and found["queues"].value is None
+    assert found["queues"].text.startswith("not known")
+
+
+def test_rows_that_have_waited_for_longer_than_somebody_allows():
+    later, now = (timezone.now() + datetime.timedelta(seconds=seconds) for seconds in (400, 299))
+    Job.objects.bulk_create([Job(auto_reset_time=later)])  # a countdown of 100 s is not over
+    Job.objects.update(add_time=ago(days=1))
+
+    def oldest(max_wait):
+        [found] = [one for one in health.check(0.1, max_wait) if one.name == "oldest READY row"]
+        return found
+
+    assert oldest(60).ok and oldest(60).value > 86000
+    Job.objects.bulk_create([Job(auto_reset_time=now)])
+    assert oldest(60).ok
+    Job.objects.filter(auto_reset_time=now).update(add_time=ago(seconds=90))
+    assert oldest(None).ok and oldest(120).ok
+    assert not oldest(60).ok and "waited for more than 60 s" in oldest(60).text
 
 
 def test_a_reset_that_has_not_run_for_three_intervals(monkeypatch):
