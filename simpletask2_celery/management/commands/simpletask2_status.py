@@ -106,13 +106,14 @@ def _head(now: figures.Figures) -> list[str]:
         unserved = queues.names(now.unserved) or translate("none")
     if now.last_reset is not None:
         reset = translate("{time} ago").format(time=cells.duration(now.last_reset))
-    return [
-        f"{translate('Broker')}: {broker}",
-        f"{translate('Workers online')}: {workers}",
-        f"{translate('Messages in queues')}: {in_queues}",
-        f"{translate('Queues without a worker')}: {unserved}",
-        f"{translate('Last auto-reset')}: {reset}",
+    lines = [
+        (translate("Broker"), broker),
+        (translate("Workers online"), workers),
+        (translate("Messages in queues"), in_queues),
+        (translate("Queues without a worker"), unserved),
+        (translate("Last auto-reset"), reset),
     ]
+    return [f"{title}: {text}" for title, text in lines]
 
 
 def _lines(now: figures.Figures) -> list[str]:
