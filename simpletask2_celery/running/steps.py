@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from asgiref.sync import async_to_sync
 
 from .. import exceptions
-from ..rows import fence, interruptions, sessions, task_info, transitions
+from ..rows import fence, greenlets, interruptions, sessions, task_info, transitions
 from ..rows.announcing import Ended
 from ..rows.model import Row
 from ..rows.transactions import savepoint
@@ -85,6 +85,7 @@ def call(row: Row, step: int, payload: dict[str, Any]) -> Ended:
         with sessions.leaving_nothing_open(), savepoint(str(row._state.db)):
             data = getattr(row, handler_name(step))(payload)
             if inspect.isawaitable(data):
+                _require_a_thread(row, step, data)
                 data = _awaited(data)
             _require_that_all_has_run(row, step, data)
     except BaseException as error:
@@ -117,6 +118,18 @@ def outcome(row: Row, step: int, data: Any) -> dict[str, Any]:
         "next_step": step + 1,
         "data": data,
     }
+
+
+def _require_a_thread(row: Row, step: int, answer: Awaitable[Any]) -> None:
+    """Refuse an async handler where its loop would be seen by all rows of the process."""
+    if pool := greenlets.kind():
+        if isinstance(answer, CoroutineType):
+            answer.close()  # or Python warns that it was never awaited
+        raise RuntimeError(
+            f"{type(row).__name__}.{handler_name(step)} is async, and {pool} has no thread for "
+            "its event loop. Run such rows on a worker with -P prefork, threads or solo, in a "
+            "channel of their own; or write the handler without async."
+        )
 
 
 def _awaited(answer: Awaitable[Any]) -> Any:

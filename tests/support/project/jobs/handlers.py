@@ -108,6 +108,12 @@ def three_seconds(row, payload):
     time.sleep(3)
 
 
+def three_seconds_in_a_loop(row, payload):
+    """Run a loop in a handler that is not async, as libraries do."""
+    mark("running", row).touch()
+    asyncio.run(asyncio.sleep(3))
+
+
 def hang(row, payload):
     """Hear no soft time limit."""
     write_ledger(row, payload)
