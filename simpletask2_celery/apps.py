@@ -29,12 +29,13 @@ def _begin_worker(sender: Any, **kwargs: object) -> None:
     from .fast.clients import OneClient
     from .legacy import mover
     from .recovery import keeper, overdue
-    from .rows import no_fork, sessions
+    from .rows import greenlets, no_fork, sessions
     from .running import executor  # noqa: F401  before the pool forks, whose children share it
 
     worker_ready.connect(no_fork.remember_pool)
     keeper.begin(sender)
     sessions.keep_track()
+    greenlets.begin()
     if conf.shortcuts:
         sender.app.steps["consumer"].add(OneClient)
     mover.run_when_ready()

@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
+from asgiref.sync import sync_to_async
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -114,6 +115,19 @@ class SimpleTask(Row):
         return self
 
     @_alters_data
+    async def apublish(
+        self,
+        countdown: float | None = None,
+        eta: datetime.datetime | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+    ) -> Self:
+        """Publish the row from async code: see :meth:`publish`."""
+        return await sync_to_async(self.publish)(
+            countdown=countdown, eta=eta, priority=priority, queue=queue
+        )
+
+    @_alters_data
     def push_to_mq(self) -> Self:
         """Publish the row: the old name of :meth:`publish`."""
         return self.publish()
@@ -146,6 +160,14 @@ class SimpleTask(Row):
         _require_saved(rows)
         _require_no_run(rows)
         return publisher.publish_on_commit((r for r in rows if r.status == cls.READY), chunk)
+
+    @classmethod
+    @_alters_data
+    async def apublish_many(
+        cls, rows: "Iterable[Self] | models.QuerySet[Self]", chunk: int = 1
+    ) -> int:
+        """Publish rows from async code: see :meth:`publish_many`."""
+        return await sync_to_async(cls.publish_many)(rows, chunk=chunk)
 
     # -- running -----------------------------------------------------------------------
 
@@ -195,6 +217,11 @@ class SimpleTask(Row):
         return self._change(values, None if force else self.READY, save, announcing.started)
 
     @_alters_data
+    async def astart(self, force: bool = False, save: bool = True) -> bool:
+        """Mark a READY row DOING from async code: see :meth:`start`."""
+        return await sync_to_async(self.start)(force=force, save=save)
+
+    @_alters_data
     def done(self, force: bool = False, save: bool = True) -> bool:
         """Mark a DOING row DONE; with ``force``, a row of any status.
 
@@ -204,6 +231,11 @@ class SimpleTask(Row):
             return False
         values = states.end(timezone.now(), self.success)
         return self._change(values, None if force else self.DOING, save, announcing.finished)
+
+    @_alters_data
+    async def adone(self, force: bool = False, save: bool = True) -> bool:
+        """Mark a DOING row DONE from async code: see :meth:`done`."""
+        return await sync_to_async(self.done)(force=force, save=save)
 
     @_alters_data
     def reset(self, save: bool = True) -> Self:
@@ -219,6 +251,11 @@ class SimpleTask(Row):
             raise exceptions.error(exceptions.ROW_GONE, task_info=name)
         lost_runs.forget([self])
         return self
+
+    @_alters_data
+    async def areset(self, save: bool = True) -> Self:
+        """Make the row READY again from async code: see :meth:`reset`."""
+        return await sync_to_async(self.reset)(save=save)
 
     @classmethod
     @_alters_data

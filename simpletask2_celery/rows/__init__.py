@@ -15,5 +15,6 @@
 - ``deadline``: how long a save waits for others in all
 - ``timeouts``, ``redis_connection``: run-time timeouts, and other questions to Redis, in time
 - ``at_once``, ``no_fork``: questions in threads of their own; no fork while a thread works
+- ``greenlets``: workers that run rows in greenlets, of gevent or eventlet
 - ``interruptions``: what ends a process on purpose, and not a row
 """

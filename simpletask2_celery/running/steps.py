@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from asgiref.sync import async_to_sync
 
 from .. import exceptions
-from ..rows import fence, interruptions, sessions, task_info, transitions
+from ..rows import fence, greenlets, interruptions, sessions, task_info, transitions
 from ..rows.announcing import Ended
 from ..rows.model import Row
 from ..rows.transactions import savepoint
@@ -87,6 +87,7 @@ def call(row: Row, step: int, payload: dict[str, Any]) -> Ended:
         with sessions.leaving_nothing_open(), savepoint(str(row._state.db)):
             data = getattr(row, handler_name(step))(payload)
             if inspect.isawaitable(data):
+                _require_a_thread(row, step, data)
                 data = _awaited(data)
             _require_that_all_has_run(row, step, data)
     except BaseException as error:
@@ -133,6 +134,18 @@ def _of_the_user(frames: TracebackType | None) -> TracebackType | None:
     return frames
 
 
+def _require_a_thread(row: Row, step: int, answer: Awaitable[Any]) -> None:
+    """Refuse an async handler where its loop would be seen by all rows of the process."""
+    if pool := greenlets.kind():
+        if isinstance(answer, CoroutineType):
+            answer.close()  # or Python warns that it was never awaited
+        raise RuntimeError(
+            f"{type(row).__name__}.{task_info.handler(type(row), step)} is async, and {pool} has no thread for "
+            "its event loop. Run such rows on a worker with -P prefork, threads or solo, in a "
+            "channel of their own; or write the handler without async."
+        )
+
+
 def _awaited(answer: Awaitable[Any]) -> Any:
     """Await what an async handler has returned, in another thread; raise as it does."""
     tasks: list[asyncio.Task[Any]] = []
@@ -160,7 +173,7 @@ def _awaited(answer: Awaitable[Any]) -> Any:
 
 def _require_that_all_has_run(row: Row, step: int, answer: Any) -> None:
     """Refuse generators and coroutines in a handler's answer: nothing of them has run."""
-    name = f"{type(row).__name__}.{handler_name(step)}"
+    name = f"{type(row).__name__}.{task_info.handler(type(row), step)}"
     if isinstance(answer, _UNRUN):
         raise TypeError(
             f"{name} returned a generator, which nobody runs: a handler has no yield, and "

@@ -32,17 +32,16 @@ NOTES = [*ODD, *(f"{name} async" for name in ODD)]
 
 
 @pytest.mark.django_db(transaction=True, databases=ALIASES)
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent", "eventlet"])
 def test_the_row_ends_and_the_next_one_runs(worker, pool):
     before = unacknowledged() if IS_REDIS else None  # by workers that were killed
-    notes = [note for note in NOTES if pool != "gevent" or not note.endswith("async")]
-    odd = [Job.objects.using("server").create(what="odd", note=note) for note in notes]
+    odd = [Job.objects.using("server").create(what="odd", note=note) for note in NOTES]
     fine = [Job.objects.using("server").create(what="write_ledger") for _ in range(3)]
     process = worker("-P", pool, children=2)
     wait_until(done(*odd, *fine), 60, process.log)
     assert process.poll() is None
     assert {row.note: (row.status, row.success) for row in odd} == {
-        note: (DONE, False) for note in notes
+        note: (DONE, False) for note in NOTES
     }
     assert all(row.success for row in fine)
     ran = Ledger.objects.using("server").values_list("job", flat=True)

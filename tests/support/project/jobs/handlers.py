@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from celery import current_app
 from celery.exceptions import Ignore, Reject, Retry
+from django.db import transaction
 
 
 def mark(what, row):
@@ -106,6 +108,20 @@ def hold_the_worker(row, payload):
 def three_seconds(row, payload):
     write_ledger(row, payload)
     time.sleep(3)
+
+
+def three_seconds_in_a_loop(row, payload):
+    """Run a loop in a handler that is not async, as libraries do."""
+    mark("running", row).touch()
+    asyncio.run(asyncio.sleep(3))
+
+
+def a_task_in_a_transaction(row, payload):
+    """Run a task of Celery's own at once, as code under test settings does."""
+    with transaction.atomic(using=row._state.db):
+        write_ledger(row, payload)
+        current_app.tasks["celery.accumulate"].apply()
+        write_ledger(row, payload)
 
 
 def hang(row, payload):
