@@ -139,10 +139,11 @@ def _require_a_thread(row: Row, step: int, answer: Awaitable[Any]) -> None:
     if pool := greenlets.kind():
         if isinstance(answer, CoroutineType):
             answer.close()  # or Python warns that it was never awaited
+        handler = f"{type(row).__name__}.{task_info.handler(type(row), step)}"
         raise RuntimeError(
-            f"{type(row).__name__}.{task_info.handler(type(row), step)} is async, and {pool} has no thread for "
-            "its event loop. Run such rows on a worker with -P prefork, threads or solo, in a "
-            "channel of their own; or write the handler without async."
+            f"{handler} is async, and {pool} has no thread for its event loop. Run such rows on a "
+            "worker with -P prefork, threads or solo, in a channel of their own; or write the "
+            "handler without async."
         )
 
 

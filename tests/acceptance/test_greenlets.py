@@ -30,7 +30,7 @@ def test_an_async_handler_is_refused_with_words(worker, pool):
     assert states(awaited) == [(DONE, False)] * 8
     assert {row.note for row in awaited} == {""}
     log = process.log.read_text()
-    assert f"AsyncJob.do_task_main_step1 is async, and {pool} has no thread" in log
+    assert f"AsyncJob.do_task_main is async, and {pool} has no thread" in log
     assert "never awaited" not in log and "SynchronousOnlyOperation" not in log
 
 

@@ -130,7 +130,7 @@ async def yields_async(row, payload):
 def test_a_handler_with_a_yield_in_it_has_not_run_and_fails(using, handler, generator):
     row = Job.objects.using(using).create(what=handler(generator))
     error = failure_of(row)
-    assert isinstance(error, TypeError) and "Job.do_task_main_step1" in str(error)
+    assert isinstance(error, TypeError) and "Job.do_task_main" in str(error)
 
 
 async def later():
