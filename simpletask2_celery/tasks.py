@@ -35,6 +35,7 @@ _BAD_MESSAGE = {exceptions.BAD_TASK_INFO, exceptions.NO_SUCH_MODEL, exceptions.T
     name=DO_TASK,
     acks_late=True,
     reject_on_worker_lost=False,
+    retry_on_worker_lost=False,
     ignore_result=True,
     autoretry_for=(),  # whatever the project's base class or annotations say
     serializer="json",

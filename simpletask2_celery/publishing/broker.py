@@ -1,8 +1,10 @@
 """What can be asked of the broker: whether it answers, who works, how much waits."""
 
 from contextlib import nullcontext
+from typing import Any
 
 from celery import current_app
+from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
 from ..conf import conf
@@ -56,3 +58,17 @@ def messages_in_queue(channel: str) -> float:
         return float("inf")
     except Exception:  # a transport that cannot count, a route to no queue of ours
         return 0
+
+
+def is_same(url: Any, other: Any) -> bool:
+    """Tell whether two values of Celery's ``broker_url`` lead to the same broker."""
+    try:
+        return _place(url) == _place(other)
+    except Exception:  # of a transport that is not installed, say
+        return bool(url == other)
+
+
+def _place(url: Any) -> tuple[Any, ...]:
+    about = Connection(url).info()
+    path = about["virtual_host"].strip("/") or "0"  # of Redis the same
+    return path, *(about[part] for part in ("transport", "hostname", "port", "alternates"))
