@@ -10,12 +10,15 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
+from django.db.models.query_utils import DeferredAttribute
 
 from ..models import SimpleTask
 from ..rows.model import Row, task_models
 from .registry import Problems, check
 
-_COLUMNS: dict[str, Any] = {field.name: field for field in Row._meta.get_fields()}
+_COLUMNS: dict[str, Any] = {
+    name: value.field for name, value in vars(Row).items() if isinstance(value, DeferredAttribute)
+}
 _STATES = {"READY": Row.READY, "DOING": Row.DOING, "DONE": Row.DONE}
 #: What a model says in its own way.
 _HOOKS = {

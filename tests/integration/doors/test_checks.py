@@ -261,11 +261,12 @@ def test_two_apps_are_found_where_runserver_checks_as_well(tmp_path, more, expec
 
 
 def test_threads_of_an_app_that_is_no_default_would_publish_elsewhere(tmp_path):
+    (tmp_path / "bare.py").write_text("INSTALLED_APPS = ['simpletask2_celery']\nSECRET_KEY = 'x'")
     early = "import os; del os.environ['DJANGO_SETTINGS_MODULE']; from celery import Celery\n"
     early += "app = Celery('early', broker='redis://127.0.0.1:1/0')\n"
     early += "app.conf.CELERY_DB_REUSE_MAX = 100\n"
-    more = {"settings.py": "INSTALLED_APPS = ['simpletask2_celery']"}
-    ids, said = checked(tmp_path, more, ["-c", early + FILES["manage.py"], "check"])
+    program = early + FILES["manage.py"].replace("proj.settings", "bare")
+    ids, said = checked(tmp_path, {}, ["-c", program, "check"])
     assert ids == ["W008"] and "there is no default app" in said
 
 
