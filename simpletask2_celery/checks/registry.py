@@ -39,7 +39,7 @@ def check(id: str, deploy: bool = False) -> Callable[[Callable[[], Problems]], C
                 raise
 
         run.__name__ = problems.__name__
-        run.__doc__ = f"{id.partition('.')[2]}: {problems.__doc__}"
+        run.__doc__ = problems.__doc__
         _checks.append((run, deploy))
         return run
 

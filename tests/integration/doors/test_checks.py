@@ -130,6 +130,14 @@ class Note(SimpleTask):
 ROWS, RESET = "simpletask2_celery.do_task", "simpletask2_celery.do_auto_reset"
 FILE = "from simpletask2_celery import config_file\napp.conf.update(config_file.load('old.yml'))"
 BASE = "class Base(Task):\n    {}\napp.task_cls = Base"
+LIMIT, UNLIMITED = {"rate_limit": "10/s"}, {"rate_limit": None}
+OWN_TASKS = """
+class OwnTasks:
+    def annotate(self, task):
+        if not task.name.startswith("simpletask2_celery."):
+            return {"rate_limit": "10/s"}
+CELERY_TASK_ANNOTATIONS = [OwnTasks()]
+"""
 
 
 def checked(folder, more, command=("manage.py", "check")):
@@ -209,6 +217,13 @@ def based(line):
         (annotated({"rate_limit": "10/s"}), ["W013", "W013"], [ROWS, RESET, "rate_limit = '10/s'"]),
         (annotated({"rate_limit": "10/s"}, ROWS), [], []),
         (annotated({"rate_limit": "10/s"}, "proj.mail"), [], []),
+        # "*" counts before a task's own name; an object can leave a task out
+        (
+            {"settings.py": f"CELERY_TASK_ANNOTATIONS = {{'*': {LIMIT}, '{ROWS}': {UNLIMITED}}}"},
+            ["W013", "W013"],
+            [ROWS, RESET],
+        ),
+        ({"settings.py": OWN_TASKS}, [], []),
         ({"settings.py": "CELERY_TASK_DEFAULT_RATE_LIMIT = '9/m'"}, ["W013", "W013"], ["'9/m'"]),
         (based("rate_limit = '10/s'"), ["W013"], [ROWS, "rate_limit"]),
         (based("expires = 60"), ["W013"], [ROWS, "expires = 60"]),
