@@ -69,7 +69,7 @@ def accepted_content() -> Problems:
 @check(id="simpletask2_celery.W008")
 def apps_of_celery() -> Problems:
     """Two Celery apps with two brokers: which of them publishes depends on the thread."""
-    default = _state.default_app if _is_of_project(_state.default_app) else None
+    default: Any = _state.default_app if _is_of_project(_state.default_app) else None
     here = _state._tls.current_app or _other_app(default)
     if here and not default:
         yield (
