@@ -23,6 +23,8 @@ EXPECTED = {
     "TimeoutTrue": [("E008", "above 0, not True.")],
     "TimeoutProperty": [("E008", "above 0, not a property.")],
     "TimeoutField": [("E008", "above 0, not a DeferredAttribute.")],
+    "TimeoutRaising": [("E008", "above 0, not None.")],
+    "FinalStepFar": [("E001", f"no method do_task_main_step{step}.") for step in range(2, 101)],
     "FinalStepText": [("E008", "final_step has to be a whole number of steps, 1 or more, not '1'")],
     "FinalStepZero": [("E008", "1 or more, not 0.")],
     "FinalStepFloat": [("E008", "1 or more, not 1.0.")],

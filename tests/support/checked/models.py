@@ -4,6 +4,7 @@ import datetime
 from functools import wraps
 
 from django.db import models, transaction
+from django.utils.functional import classproperty
 
 from simpletask2_celery.models import SimpleTask
 
@@ -92,6 +93,21 @@ class TimeoutProperty(Task):
 
 class TimeoutField(Task):
     task_wait_timeout = models.IntegerField(default=300)
+
+
+class Raising:
+    def __get__(self, row, owner):
+        raise RuntimeError("odd")
+
+
+class TimeoutRaising(Task):
+    do_task_timeout = Raising()
+
+
+class FinalStepFar(Task):
+    """It has no more than a hundred reports, and not for long."""
+
+    final_step = 10**12
 
 
 class FinalStepText(Task):
@@ -433,15 +449,14 @@ class MixinAfter(Task, Publishing):
     """SimpleTask's publish() is found first."""
 
 
-class Raising:
-    def __get__(self, row, owner):
-        raise RuntimeError("odd")
-
-
 class Odd(Task):
-    """A descriptor that nobody may ask, and a final step that is far away but has a handler."""
+    """A descriptor that nobody may ask, and one that the class may."""
 
     odd = Raising()
+
+    @classproperty
+    def do_task_timeout(cls):
+        return 300
 
 
 class Car(Task):
