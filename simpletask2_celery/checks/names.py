@@ -6,6 +6,7 @@ has, such as ``save()``, and other methods that call what they override.
 
 import inspect
 from functools import partialmethod
+from types import CodeType
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
@@ -114,6 +115,13 @@ def _is_meant(model: Any, name: str, value: Any) -> bool:
     if hasattr(models.Model, name):  # as other packages' mixins do it, too
         return callable(getattr(model, name, None))
     function = inspect.unwrap(getattr(value, "__func__", value))
-    code = getattr(function, "__code__", None)
+    used = _names_in(getattr(function, "__code__", None))
     bases = {one.__name__ for one in model.__mro__[1:] if issubclass(one, Row)}
-    return code is not None and not {"super", *bases}.isdisjoint(code.co_names)
+    return name in used and not {"super", *bases}.isdisjoint(used)
+
+
+def _names_in(code: Any) -> set[str]:
+    """Return the names that a function's code uses, and that of functions in it."""
+    if not isinstance(code, CodeType):
+        return set()
+    return {*code.co_names}.union(*map(_names_in, code.co_consts))

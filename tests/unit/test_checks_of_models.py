@@ -49,6 +49,7 @@ EXPECTED = {
     "FieldPublish": [("W011", "FieldPublish.publish hides SimpleTask.publish.")],
     "FieldReset": [("W011", "FieldReset.done hides"), ("W011", "FieldReset.reset hides")],
     "PublishOfMixin": [("W011", "PublishOfMixin.publish, from Publishing, hides")],
+    "PublishSaves": [("W011", "PublishSaves.publish hides")],
     "StartOfMixin": [("W011", "StartOfMixin.start hides")],
     "StartOfParent": [("W011", "StartOfParent.start, from Place, hides")],
     "PrivateName": [("W011", "PrivateName._change hides")],

@@ -243,6 +243,12 @@ class PublishOfMixin(Publishing, Task):
     pass
 
 
+class PublishSaves(Task):
+    def publish(self):
+        """It calls a method of SimpleTask, and not the one that it hides."""
+        super().save()
+
+
 class WithStart(models.Model):
     start = models.DateTimeField(null=True)
 
@@ -365,6 +371,11 @@ class Adding(Task):
 
     def done(self, **kwargs):
         return SimpleTask.done(self, **kwargs)
+
+
+class AddingLater(Task):
+    def publish(self, **options):
+        transaction.on_commit(lambda: super(AddingLater, self).publish(**options))
 
 
 class Grandchild(Adding):
