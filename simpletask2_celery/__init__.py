@@ -12,8 +12,9 @@
 The modules beside this one are doors, which Django looks for and users import, or are shared by
 all rooms (``conf``, ``exceptions``, ``signals``, ``indexes``). The rooms, in the order of a row's
 life: ``rows`` (the only one that writes a state column), ``publishing``, ``running``,
-``recovery``. ``fast`` holds the shortcuts, ``watching`` counts, ``admin`` shows and steers,
-``legacy`` is for those who come from django-simpletask2, and ``management`` has the commands.
+``recovery``. ``fast`` holds the shortcuts, ``watching`` counts, ``checks`` finds what is wrong
+before it costs a row, ``admin`` shows and steers, ``legacy`` is for those who come from
+django-simpletask2, and ``management`` has the commands.
 
 The picture shows time. Imports go down in another order, which pyproject.toml has: doors, admin
 and legacy, watching, tasks, models, running and recovery, publishing, rows, fast, conf.

@@ -41,6 +41,10 @@ class Setting(Generic[T]):
         vars(instance)[self.attribute] = value  # which Python finds first from now on
         return value
 
+    def problem(self) -> str | None:
+        """Return what is wrong with the project's value; None if nothing is."""
+        return self.problem_with(getattr(settings, self.name, self.default))
+
     def problem_with(self, value: object) -> str | None:
         """Return what is wrong with ``value`` for this setting; None if nothing is."""
         problem = f"{self.name} takes {self.takes}, not {type(value).__name__}."

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
+from django.core import checks
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -291,6 +293,24 @@ class SimpleTask(Row):
         if save and not is_in_run:  # a run's transition is in the database at its end
             announce(self)
         return True
+
+    # -- checks ------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, **kwargs: Any) -> list[checks.CheckMessage]:
+        """Return Django's problems with the model, and E007 where the app is not installed."""
+        problems = super().check(**kwargs)
+        if not apps.is_installed("simpletask2_celery"):
+            problems.append(
+                checks.Error(
+                    f'{cls.__name__} is a SimpleTask, and "simpletask2_celery" is not in '
+                    "INSTALLED_APPS: no worker would know the task of its rows.",
+                    'Add "simpletask2_celery" to INSTALLED_APPS.',
+                    obj=cls,
+                    id="simpletask2_celery.E007",
+                )
+            )
+        return problems
 
     # -- the row in words --------------------------------------------------------------
 

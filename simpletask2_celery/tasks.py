@@ -30,16 +30,19 @@ _BAD_MESSAGE = {exceptions.BAD_TASK_INFO, exceptions.NO_SUCH_MODEL, exceptions.T
 
 # Acknowledged late, but not delivered again after a worker's death: the lease is enough to
 # recover a row, and a message that takes its worker down must not come back at once.
-@shared_task(
-    bind=True,
-    name=DO_TASK,
-    acks_late=True,
-    reject_on_worker_lost=False,
-    ignore_result=True,
-    autoretry_for=(),  # whatever the project's base class or annotations say
-    serializer="json",
-    Strategy=only_json.NAME,
-)
+#: Options of ``do_task``, whatever the project's base class and settings say.
+OF_ROWS: dict[str, Any] = {
+    "acks_late": True,
+    "reject_on_worker_lost": False,
+    "retry_on_worker_lost": False,
+    "ignore_result": True,
+    "autoretry_for": (),
+    "serializer": "json",
+    "Strategy": only_json.NAME,
+}
+
+
+@shared_task(bind=True, name=DO_TASK, **OF_ROWS)
 def do_task(
     self: "Task[Any, Any]",
     app_label: Any = None,
@@ -134,14 +137,17 @@ class _Expiring(Task):  # type: ignore[misc]  # Celery has no types
         return conf.auto_reset_interval * 0.9
 
 
-@shared_task(
-    name=schedule.DO_AUTO_RESET,
-    base=_Expiring,
-    ignore_result=True,
-    autoretry_for=(),  # the next one comes soon
-    serializer="json",
-    Strategy=only_json.NAME,
-)
+#: Options of ``do_auto_reset``.
+OF_RESETS: dict[str, Any] = {
+    "base": _Expiring,
+    "ignore_result": True,
+    "autoretry_for": (),  # the next one comes soon
+    "serializer": "json",
+    "Strategy": only_json.NAME,
+}
+
+
+@shared_task(name=schedule.DO_AUTO_RESET, **OF_RESETS)
 def do_auto_reset() -> dict[str, int]:
     """Reset and publish the rows whose lease is over; return {"app.model": number}.
 

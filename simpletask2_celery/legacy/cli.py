@@ -5,6 +5,7 @@ says, and starts again the one that dies. The command takes every option of the 
 (section 9 of the compatibility page).
 """
 
+import os
 import sys
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from celery.app.utils import find_app
 from kombu.utils.url import maybe_sanitize_url
 
 from .. import __version__
+from ..publishing import broker
 from ..recovery import schedule
 from . import config_file, supervisor
 from .config_file import KEYS, UNUSED, ConfigFileError
@@ -66,7 +68,7 @@ def main(ctx: click.Context, /, app: str | None, config: str | None, **options: 
 @click.pass_obj
 def start(plan: supervisor.Plan, detach: bool) -> None:
     """Run worker and beat, in the foreground unless --detach or --daemon is given."""
-    _app_of(plan)  # whose mistakes are better said before there is a process
+    _warn_of_two_brokers(plan)  # mistakes are better said before there is a process
     if detach or plan.values.get("daemon"):
         click.echo(supervisor.detach(plan))
     else:
@@ -85,7 +87,7 @@ def stop(plan: supervisor.Plan) -> None:
 @click.pass_obj
 def restart(plan: supervisor.Plan, sleep_seconds: int) -> None:
     """Stop what runs, then run it in the background."""
-    _app_of(plan)
+    _warn_of_two_brokers(plan)
     click.echo(supervisor.stop(plan))
     time.sleep(sleep_seconds)
     click.echo(supervisor.detach(plan))
@@ -133,6 +135,20 @@ def child(plan: supervisor.Plan, role: str) -> None:
     else:
         options += ["--schedule", str(plan.schedule), "--pidfile", ""]
     app.start([role, *options])
+
+
+def _warn_of_two_brokers(plan: supervisor.Plan) -> None:
+    """Warn where the project publishes to another broker than its worker will take from."""
+    published = _app_of(plan).conf.broker_write_url
+    served = config_file.celery_settings(plan.values).get("broker_url", published)
+    # The variable replaces what the file says, in the worker as well.
+    if "CELERY_BROKER_URL" not in os.environ and not broker.is_same(published, served):
+        here, there = (maybe_sanitize_url(str(url)) for url in (served, published))
+        click.echo(
+            f"Warning: the worker takes rows from {here}, and the project publishes them to "
+            f"{there}. Let the project load the file, too, or give both the same broker.",
+            err=True,
+        )
 
 
 def _app_of(plan: supervisor.Plan) -> Any:

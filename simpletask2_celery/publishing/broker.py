@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from celery import current_app
+from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
 from ..conf import conf
@@ -90,3 +91,17 @@ def messages_in_queue(channel: str) -> float:
 def _queue_of(channel: str, kwargs: dict[str, Any]) -> str:
     options = to_celery.queue_of(channel, kwargs)
     return str(current_app.amqp.router.route(options, DO_TASK, kwargs=kwargs)["queue"].name)
+
+
+def is_same(url: Any, other: Any) -> bool:
+    """Tell whether two values of Celery's ``broker_url`` lead to the same broker."""
+    try:
+        return _place(url) == _place(other)
+    except Exception:  # of a transport that is not installed, say
+        return bool(url == other)
+
+
+def _place(url: Any) -> tuple[Any, ...]:
+    about = Connection(url).info()
+    path = about["virtual_host"].strip("/") or "0"  # of Redis the same
+    return path, *(about[part] for part in ("transport", "hostname", "port", "alternates"))

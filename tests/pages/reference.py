@@ -48,7 +48,7 @@ TASKS = ["do_task", "do_auto_reset"]
 HEAD = """# Reference
 
 For developers who look up a name: the public classes and functions, Celery tasks, settings,
-checks, commands and error codes. The text is that of the docstrings, collected by
+commands and error codes. The text is that of the docstrings, collected by
 `python -m tests.pages.reference`. Times are in seconds, sizes in bytes.
 
 """
@@ -162,14 +162,7 @@ def _settings():
 
 
 def _checks():
-    from simpletask2_celery import checks
-
-    rows = []
-    for check in vars(checks).values():
-        words = inspect.cleandoc(getattr(check, "__doc__", None) or "")
-        if match := re.match(r"([EW]\d{3}): (.*)", words, re.DOTALL):
-            rows.append((f"`simpletask2_celery.{match[1]}`", _words(match[2])))
-    return "## Checks\n\n" + _table(["id", "what is wrong"], sorted(rows))
+    return "## Checks\n\nThey have [a page of their own](checks.md)."
 
 
 def _commands():

@@ -1,5 +1,8 @@
 """The words of the pages: links lead somewhere, nothing that there is goes unsaid."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from simpletask2_celery import exceptions
@@ -31,6 +34,15 @@ def test_every_code_has_its_line():
     page = (ROOT / "docs/operate/troubleshooting.md").read_text()
     for code in exceptions.MESSAGES:
         assert f"\n| {code} | " in page
+
+
+def test_every_check_has_an_id_of_its_own_and_its_line():
+    package = Path(exceptions.__file__).parent
+    code = "".join(path.read_text() for path in package.rglob("*.py"))
+    ids = re.findall(r'id="simpletask2_celery\.([EW]\d{3})"', code)
+    assert len(ids) > 20 and sorted(ids) == sorted(set(ids))
+    page = (ROOT / "docs/reference/checks.md").read_text()
+    assert re.findall(r"^\| `([EW]\d{3})` \| [^|]{20,} \| [^|]{8,} \|$", page, re.M) == sorted(ids)
 
 
 def test_the_reference_is_what_the_docstrings_say():

@@ -1,7 +1,7 @@
 """Rows with mixins of other packages: ``python -m tests.support.mixins NAME [URL]``.
 
 Makes a project of one model, runs a row of it three times over, and prints what has become
-of it as JSON: {"plain": …, "conflict": …, "claim lost": …, "stale save": …, "own": …}.
+of it as JSON: {"plain": …, "conflict": …, "claim lost": …, "stale save": …, "own": …, "checks": …}.
 """
 
 import json
@@ -109,6 +109,8 @@ class Trial:
                     editor.create_model(model)
 
     def results(self):
+        from django.core import checks
+
         found = {"plain": self.run(lambda row: None)}
         if self.conflict:
             found["conflict"] = self.run(lambda row: self.change(row, **self.conflict))
@@ -116,6 +118,7 @@ class Trial:
         found["claim lost"] = self.run(lambda row: self.change(row, **lost))
         found["stale save"] = self.stale()
         found["own"] = self.own(self.model)
+        found["checks"] = [str(one) for one in checks.run_checks() if one.obj is self.model]
         return found
 
     def change(self, row, **values):

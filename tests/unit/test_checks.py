@@ -1,8 +1,5 @@
 """System checks: what is wrong, named, with an id and a hint."""
 
-import re
-from pathlib import Path
-
 import pytest
 from celery import Celery, current_app
 from django.conf import settings as django_settings
@@ -10,7 +7,7 @@ from django.core import checks as django_checks
 from django.db import connections
 from django.test import override_settings
 
-from simpletask2_celery import checks
+from simpletask2_celery.checks import celery_app, databases, handlers, project
 from simpletask2_celery.conf import all_settings, conf
 from tests.support.fixtures import ROOT
 from tests.support.project.jobs.models import Job, Steps
@@ -23,7 +20,7 @@ def ids(found):
 
 def test_final_step_without_its_handler(monkeypatch):
     monkeypatch.setattr(Steps, "final_step", 6)
-    found = checks.handlers()
+    found = handlers.handlers()
     assert ids(found) == ["simpletask2_celery.E001"] * 2
     assert "do_task_main_step5" in found[0].msg
 
@@ -39,9 +36,9 @@ async def yields_async(self, payload=None):
 @pytest.mark.parametrize("handler", [yields, yields_async])
 @pytest.mark.parametrize("name", ["do_task_main", "do_task_main_step1"])
 def test_a_handler_with_a_yield_in_it_is_an_error(monkeypatch, handler, name):
-    assert checks.generators() == []
+    assert handlers.generators() == []
     monkeypatch.setattr(Job, name, handler)
-    found = [one for one in checks.generators() if one.obj is Job]
+    found = [one for one in handlers.generators() if one.obj is Job]
     assert ids(found) == ["simpletask2_celery.E004"]
     assert f"Job.{name} is a generator" in found[0].msg
 
@@ -71,7 +68,7 @@ def test_a_handler_with_a_yield_in_it_is_an_error(monkeypatch, handler, name):
 )
 def test_a_setting_of_the_wrong_type_is_named(settings, name, value):
     setattr(settings, f"DJANGO_SIMPLETASK2_{name}", value)
-    [found] = checks.types()
+    [found] = project.types()
     assert found.id == "simpletask2_celery.E002"
     assert f"DJANGO_SIMPLETASK2_{name} takes" in found.msg
     with pytest.raises(Exception, match=f"DJANGO_SIMPLETASK2_{name} takes"):
@@ -98,46 +95,46 @@ def test_every_setting_has_its_line():
 def test_a_lease_longer_than_the_visibility_timeout(monkeypatch):
     monkeypatch.setattr(Job, "do_task_timeout", 7200)
     if django_settings.CELERY_BROKER_URL.startswith("redis"):
-        found = checks.visibility_timeout()
+        found = celery_app.visibility_timeout()
         assert "simpletask2_celery.W003" in ids(found)
         assert "7200" in found[0].msg and "3600" in found[0].msg
     else:
-        assert checks.visibility_timeout() == []
+        assert celery_app.visibility_timeout() == []
 
 
 def test_a_heartbeat_that_comes_too_late(settings, monkeypatch):
     settings.DJANGO_SIMPLETASK2_HEARTBEAT = 100
-    assert checks.heartbeat() == []
+    assert project.heartbeat() == []
     monkeypatch.setattr(Steps, "do_task_timeout", 150)
-    [found] = checks.heartbeat()
+    [found] = project.heartbeat()
     assert ids([found]) == ["simpletask2_celery.W007"] and "Steps" in found.msg
     settings.DJANGO_SIMPLETASK2_HEARTBEAT = 0
-    assert checks.heartbeat() == []
+    assert project.heartbeat() == []
 
 
 def test_the_key_of_the_api(settings):
     settings.DJANGO_SIMPLETASK2_ACLKEY = "a long value of its own"
-    assert checks.aclkey() == []
+    assert project.aclkey() == []
     settings.DJANGO_SIMPLETASK2_ACLKEY = settings.SECRET_KEY
-    assert ids(checks.aclkey()) == ["simpletask2_celery.W004"]
+    assert ids(project.aclkey()) == ["simpletask2_celery.W004"]
     del settings.DJANGO_SIMPLETASK2_ACLKEY
-    [found] = checks.aclkey()
+    [found] = project.aclkey()
     assert settings.SECRET_KEY not in found.msg.replace("DJANGO_SIMPLETASK2", "")
 
 
 def test_no_policy_for_proxy_requests(settings):
-    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    assert ids(project.proxy_policy()) == ["simpletask2_celery.W005"]
     settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_SCHEMES = ["https"]
-    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    assert ids(project.proxy_policy()) == ["simpletask2_celery.W005"]
     settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = ["*", "example.com"]
-    assert ids(checks.proxy_policy()) == ["simpletask2_celery.W005"]
+    assert ids(project.proxy_policy()) == ["simpletask2_celery.W005"]
     settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = ["example.com"]
-    assert checks.proxy_policy() == []
+    assert project.proxy_policy() == []
     settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = []
     settings.DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = True
-    assert checks.proxy_policy() == []
+    assert project.proxy_policy() == []
     settings.DJANGO_SIMPLETASK2_PROXY_REFUSE_PRIVATE = "of the wrong type: E002"
-    assert checks.proxy_policy() == []
+    assert project.proxy_policy() == []
 
 
 @pytest.mark.parametrize(
@@ -154,15 +151,9 @@ def test_an_app_that_accepts_more_than_json(accepted, expected):
     before = current_app.conf.accept_content
     current_app.conf.accept_content = accepted
     try:
-        assert ids(checks.accepted_content()) == expected
+        assert ids(celery_app.accepted_content()) == expected
     finally:
         current_app.conf.accept_content = before
-
-
-def test_the_ids_of_the_checks_are_unique():
-    source = Path(checks.__file__).read_text()
-    used = re.findall(r'id="(simpletask2_celery\.\w+)"', source)
-    assert sorted(used) == sorted(set(used))
 
 
 @pytest.mark.parametrize(
@@ -170,9 +161,9 @@ def test_the_ids_of_the_checks_are_unique():
 )
 def test_lists_need_a_redis_cache(settings, name, value):
     setattr(settings, f"DJANGO_SIMPLETASK2_{name}", value)
-    assert checks.redis_cache() == []
+    assert project.redis_cache() == []
     settings.DJANGO_SIMPLETASK2_REDIS_NAME = "nowhere"
-    [found] = checks.redis_cache()
+    [found] = project.redis_cache()
     assert found.id == "simpletask2_celery.E003" and found.hint
     assert isinstance(found, django_checks.Error)
 
@@ -185,11 +176,14 @@ def test_lists_need_a_redis_cache(settings, name, value):
         (False, "Asia/Shanghai", []),
         (False, "Europe/Berlin", ["simpletask2_celery.W009"]),
         (False, "America/Chicago", ["simpletask2_celery.W009"]),
+        (False, "Australia/Lord_Howe", ["simpletask2_celery.W009"]),  # by half an hour
+        (False, "Africa/Casablanca", ["simpletask2_celery.W009"]),  # for a month
+        (False, "America/Sao_Paulo", []),  # not any more
     ],
 )
 def test_times_without_a_zone_where_clocks_change(settings, use_tz, zone, expected):
     settings.USE_TZ, settings.TIME_ZONE = use_tz, zone
-    assert ids(checks.zone()) == expected
+    assert ids(databases.zone()) == expected
 
 
 @pytest.mark.parametrize(
@@ -201,13 +195,13 @@ def test_times_without_a_zone_where_clocks_change(settings, use_tz, zone, expect
     ],
 )
 def test_two_celery_apps_with_two_brokers(url, options, expected):
-    project = current_app._get_current_object()
-    url = url or project.conf.broker_write_url
+    first = current_app._get_current_object()
+    url = url or first.conf.broker_write_url
     second = Celery("second", broker=url, **options)
     try:
-        found = checks.apps_of_celery()
+        found = celery_app.apps_of_celery()
     finally:
-        project.set_current()
+        first.set_current()
         second.close()
     assert ids(found) == expected
     assert not found or "'second'" in found[0].msg
@@ -229,8 +223,26 @@ def test_two_celery_apps_with_two_brokers(url, options, expected):
 def test_rows_in_the_schemas_of_tenants(settings, monkeypatch, apps, expected):
     for name, value in apps.items():
         setattr(settings, name, value)
-    assert checks.schemas() == []  # another kind of database
+    assert databases.schemas() == []  # another kind of database
     wrapper = type(connections["server"])
     monkeypatch.setattr(wrapper, "set_schema", lambda *_: None, raising=False)
-    found = [one for one in checks.schemas() if one.obj is Job]
+    found = [one for one in databases.schemas() if one.obj is Job]
     assert ids(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("DJANGO_SIMPLETASK2_HARTBEAT", "DJANGO_SIMPLETASK2_HEARTBEAT"),
+        ("DJANGO_SIMPLETASK2_PUBLISH_TIMEOUTS", "DJANGO_SIMPLETASK2_PUBLISH_TIMEOUT"),
+        ("DJANGO_SIMPLETASK_HEARTBEAT", "DJANGO_SIMPLETASK2_HEARTBEAT"),
+        ("DJANGO_SIMPLE_TASK2_HEARTBEAT", "DJANGO_SIMPLETASK2_HEARTBEAT"),
+        ("SIMPLETASK2_MAX_LOST_RUNS", "DJANGO_SIMPLETASK2_MAX_LOST_RUNS"),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_the_nearest(settings, name, nearest):
+    assert project.setting_names() == []
+    setattr(settings, name, 20)
+    [found] = project.setting_names()
+    assert ids([found]) == ["simpletask2_celery.W012"]
+    assert found.msg.startswith(f"{name} is no setting") and nearest in found.msg

@@ -6,6 +6,7 @@ import subprocess
 from importlib import metadata
 
 import pytest
+from celery import current_app
 from click.testing import CliRunner
 
 import simpletask2_celery
@@ -49,6 +50,19 @@ def test_a_call_that_is_refused(words, code, error):
     found, said = run(*words)
     assert found == code and error in said and "secret" not in said
     assert "Traceback" not in said
+
+
+def test_a_worker_of_another_broker_than_the_projects_is_named(monkeypatch):
+    start = ("--workspace", "/nowhere", "start")  # which ends there
+    _, said = run("-r", "redis://:secret@h/1", *start)
+    assert "Warning: the worker takes rows from redis://:**@h" in said and "secret" not in said
+    assert "Warning" not in run(*start)[1]
+    monkeypatch.setattr(current_app.conf, "broker_url", "redis://h:6379/1")
+    assert "Warning" not in run("-r", "redis://h/1?decode_responses=True", *start)[1]
+    monkeypatch.setattr(current_app.conf, "broker_url", "redis://h:6379/2")
+    assert "Warning" in run("-r", "redis://h/1", *start)[1]
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://h/3")
+    assert "Warning" not in run("-r", "redis://h/1", *start)[1]
 
 
 def test_the_app_is_asked_for():

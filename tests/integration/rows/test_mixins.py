@@ -43,3 +43,4 @@ def test_a_row_runs_and_is_saved_as_it_is_without_the_mixin(name):
     assert (status, note) == (DOING, "second") and "lost its claim" in error
     assert found["stale save"][:2] == [DONE, True]
     assert found["own"]
+    assert found["checks"] == []

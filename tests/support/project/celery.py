@@ -1,4 +1,6 @@
+import os
+
 from celery import Celery
 
-app = Celery("project")
+app = Celery("project", task_cls=os.environ.get("CHILD_TASK_CLS"))
 app.config_from_object("django.conf:settings", namespace="CELERY")

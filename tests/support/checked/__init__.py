@@ -1,0 +1,1 @@
+"""Models of which each has something that a check reports, or nothing: see ``__main__``."""

@@ -1,0 +1,81 @@
+"""What ``manage.py check`` says of each model of tests/support/checked, and of no other."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.fixtures import environ
+
+#: {model: [(number of the check, what its message says), …]}; all others are sound.
+EXPECTED = {
+    "StepAboveFinal": [("W010", "step3 never runs: StepAboveFinal has final_step = 2.")],
+    "StepWithoutFinal": [("W010", "do_task_main_step2 never runs")],
+    "StepZero": [("W010", "do_task_main_step0 never runs")],
+    "StepMisspelt": [("W010", "do_task_main_step_1 never runs")],
+    "TimeoutText": [("E008", "do_task_timeout has to be a number of seconds above 0, not '300'")],
+    "TimeoutDelta": [("E008", "task_wait_timeout has to be a number of seconds above 0, not a ti")],
+    "TimeoutZero": [("E008", "above 0, not 0.")],
+    "TimeoutNegative": [("E008", "above 0, not -1.")],
+    "TimeoutNan": [("E008", "above 0, not nan.")],
+    "TimeoutTrue": [("E008", "above 0, not True.")],
+    "TimeoutProperty": [("E008", "above 0, not a property.")],
+    "TimeoutField": [("E008", "above 0, not a DeferredAttribute.")],
+    "TimeoutRaising": [("E008", "above 0, not None.")],
+    "FinalStepFar": [("E001", f"no method do_task_main_step{step}.") for step in range(2, 101)],
+    "FinalStepText": [("E008", "final_step has to be a whole number of steps, 1 or more, not '1'")],
+    "FinalStepZero": [("E008", "1 or more, not 0.")],
+    "FinalStepFloat": [("E008", "1 or more, not 1.0.")],
+    "ChannelMisspelt": [("E009", "has channel_field = 'knid', which is no field")],
+    "ChannelFieldItself": [("E009", "has channel_field = a DeferredAttribute, which is no field")],
+    "ChannelMethod": [("E009", "'kind'")],
+    "ChannelMany": [("E009", "'kinds'")],
+    "HandlerAlone": [("E010", "do_task_main cannot be called as do_task_main(payload)")],
+    "HandlerOfTwo": [("E010", "HandlerOfTwo.do_task_main ")],
+    "HandlerByKeyword": [("E010", "HandlerByKeyword.do_task_main ")],
+    "HandlerStatic": [("E010", "HandlerStatic.do_task_main ")],
+    "HandlerInTransaction": [("E010", "HandlerInTransaction.do_task_main ")],
+    "HandlerOfStep2": [("E010", "HandlerOfStep2.do_task_main_step2 ")],
+    "StatusText": [("E011", "as in SimpleTask: IntegerField, default READY, DOING or DONE.")],
+    "StatusOfItsOwn": [("E011", "StatusOfItsOwn.status ")],
+    "StatusProperty": [("E011", "StatusProperty.status ")],
+    "StatusOfMixin": [("E011", "StatusOfMixin.status ")],
+    "SuccessNotNull": [("E011", "success has to be as in SimpleTask: BooleanField, NULL allowed.")],
+    "StartTimeDay": [("E011", "as in SimpleTask: DateTimeField, NULL allowed.")],
+    "DoneText": [("E011", "DoneText.DONE has to be as in SimpleTask: 30.")],
+    "FieldStart": [("W011", "FieldStart.start hides SimpleTask.start.")],
+    "FieldPublish": [("W011", "FieldPublish.publish hides SimpleTask.publish.")],
+    "FieldReset": [("W011", "FieldReset.done hides"), ("W011", "FieldReset.reset hides")],
+    "PublishOfMixin": [("W011", "PublishOfMixin.publish, from Publishing, hides")],
+    "PublishSaves": [("W011", "PublishSaves.publish hides")],
+    "StartOfMixin": [("W011", "StartOfMixin.start hides")],
+    "StartOfParent": [("W011", "StartOfParent.start, from Place, hides")],
+    "PrivateName": [("W011", "PrivateName._change hides")],
+    "StatusChoices": [("W011", "StatusChoices.STATUS hides")],
+    "SaveField": [("W011", "SaveField.save hides")],
+}
+
+
+@pytest.fixture(scope="module")
+def found():
+    command = [sys.executable, "-m", "tests.support.checked"]
+    done = subprocess.run(command, cwd=ROOT, env=environ(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("model", EXPECTED)
+def test_what_is_wrong_with_a_model_is_named(found, model):
+    problems = found[model]
+    assert [(id.removeprefix("simpletask2_celery."), hint != "") for id, _, hint in problems] == [
+        (number, True) for number, _ in EXPECTED[model]
+    ]
+    for (_, message, _), (_, words) in zip(problems, EXPECTED[model], strict=True):
+        assert words in message
+
+
+def test_nothing_else_is_reported(found):
+    """Sound models, abstract and swapped ones, proxies, children of others, several databases."""
+    assert set(found) == {*EXPECTED}
