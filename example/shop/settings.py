@@ -7,6 +7,7 @@ DEBUG = True
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "shop.urls"
 USE_TZ = True
+TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -49,7 +50,17 @@ DATABASES = {
         },
     }
 }
-CELERY_BROKER_URL = os.environ.get("DEMO_REDIS_URL", "redis://127.0.0.1:6379/0")
+REDIS = os.environ.get("DEMO_REDIS_URL", "redis://127.0.0.1:6379/0")
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS,
+        "KEY_PREFIX": "simpletask2-demo",
+    }
+}
+CELERY_BROKER_URL = REDIS
+# Another project on the same Redis has a queue "celery", too.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "simpletask2-demo:"}
 CELERY_DB_REUSE_MAX = 100000
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 DJANGO_SIMPLETASK2_AUTO_RESET_INTERVAL = 2

