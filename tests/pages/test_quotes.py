@@ -4,7 +4,7 @@ import re
 
 from tests.support.fixtures import ROOT
 
-PAGES = ["operate/troubleshooting.md", "move/migrating.md", "learn/models.md"]
+PAGES = ["operate/troubleshooting.md", "move/migrating.md"]
 #: Of Celery's and kombu's logs.
 OTHERS = {"Unrecoverable error", "task done"}
 
