@@ -74,6 +74,19 @@ def test_success_is_empty_where_nobody_has_said_it(using):
     assert (row.status, row.success) == (DONE, None)
 
 
+# -- security.md ---------------------------------------------------------------------
+
+
+def test_a_message_that_finds_nothing_to_claim_costs_two_queries(using, django_assert_num_queries):
+    row = Job.objects.using(using).create()
+    [message] = queued()
+    assert tasks.do_task(**message)["success"]
+    with django_assert_num_queries(2, connection=connections[using]):
+        assert tasks.do_task(**message)["error"]["code"] == 2910015
+    row.refresh_from_db()
+    assert row.success
+
+
 # -- testing.md ----------------------------------------------------------------------
 
 
