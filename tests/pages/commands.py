@@ -105,7 +105,7 @@ def _group(command, words):
 
 def _pip(words):
     action, *rest = words
-    if action != "install":
+    if action not in ("install", "uninstall"):
         raise NoSuchCommand(f"pip {action}")
     for word in rest:
         if not word.startswith(("-", ".")):
