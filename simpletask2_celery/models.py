@@ -40,6 +40,12 @@ Announce = Callable[[Any], None]
 
 _alters_data = steps.marked(alters_data=True)  # keeps Django's templates from calling it
 
+# For type checkers the payload is required and has no name: users' handlers are written with a
+# default and without one.
+_Handler = Callable[[Any, Any], Any]
+_missing: Callable[[_Handler], _Handler] = steps.marked(alters_data=True, is_missing=True)
+_whole_task: Callable[[_Handler], _Handler] = steps.marked(alters_data=True, is_whole_task=True)
+
 
 class SimpleTask(Row):
     """A task. Subclass it, give it fields and ``do_task_main``, and save rows of it."""
@@ -63,7 +69,7 @@ class SimpleTask(Row):
 
     # -- the user's code ---------------------------------------------------------------
 
-    @steps.marked(alters_data=True, is_missing=True)
+    @_missing
     def do_task_main(self, payload: Any = None) -> Any:
         """Do the task: the handler of a task with one step.
 
@@ -73,7 +79,7 @@ class SimpleTask(Row):
         name = type(self).__name__
         raise NotImplementedError(f"{name} needs a method do_task_main(self, payload).")
 
-    @steps.marked(alters_data=True, is_whole_task=True)
+    @_whole_task
     def do_task_main_step1(self, payload: Any = None) -> Any:
         """Do the first step; by default the whole task."""
         return self.do_task_main(payload)

@@ -1,7 +1,7 @@
 """Fixtures for pytest. Imports nothing of Django before one of them is asked for."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,7 @@ def simpletask2_published() -> "Iterator[Published]":
 
 
 @pytest.fixture
-def simpletask2_run() -> "Callable[..., Run]":
+def simpletask2_run() -> "Callable[..., Run[Any]]":
     """Return ``simpletask2_celery.testing.run``, which runs a row to its end."""
     from .testing import run
 

@@ -6,7 +6,7 @@ needs no broker. The executor that workers use runs the row.
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import requests
 from django.utils.translation import gettext as translate
@@ -30,8 +30,11 @@ __all__ = [
 ]
 
 
+R = TypeVar("R", bound=Row)
+
+
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[R]):
     """How a run ended.
 
     ``row`` as the database has it now, ``data`` what its last step returned,
@@ -39,13 +42,13 @@ class Run:
     included), and ``error`` why it failed, or None.
     """
 
-    row: Any
+    row: R
     data: Any
     requests: list[requests.PreparedRequest]
     error: DjangoSimpleTask2Error | None
 
 
-def run(row: Row, proxy: Any = None, throw: bool = True) -> Run:
+def run(row: R, proxy: Any = None, throw: bool = True) -> Run[R]:
     """Run a saved READY row to its end, here and now, and load it anew.
 
     ``proxy`` holds the answers to its proxy requests, as ``answering`` takes them;

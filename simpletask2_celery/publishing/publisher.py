@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 Options = dict[str, Any]
 Send = Callable[[list[Message], int, Options], None]
+Hear = Callable[[Any, "Publication"], None]
 
 
 def publish_on_commit(
@@ -144,13 +145,21 @@ def _on_commit(using: str, messages: list[Message], chunk: int, options: Options
         and not any(getattr(b, "_from_testcase", False) for b in connection.atomic_blocks)
     ):
         last.messages.extend(messages)
+        _tell(connection, last)
         return
-    if not transactions.after_commit(using, Publication(messages, chunk, options)):
+    publication = Publication(messages, chunk, options)
+    _tell(connection, publication)
+    if not transactions.after_commit(using, publication):
         text = (
             "Autocommit is off on database %s, so nobody hears of a commit. Rows not published: "
             "%d; auto-reset will find them."
         )
         logger.warning(text, using, len(messages))
+
+
+def _tell(connection: Any, publication: Publication) -> None:
+    for hear in _hearers:
+        hear(connection, publication)
 
 
 def send(messages: list[Message], chunk: int, options: Options) -> None:
@@ -164,16 +173,23 @@ def send(messages: list[Message], chunk: int, options: Options) -> None:
 
 
 _send: Send = send
+_hearers: list[Hear] = []
 
 
 @contextmanager
-def sent_by(instead: Send) -> Iterator[Send]:
-    """Have ``instead`` send what is published in the block; yield the usual sender."""
+def sent_by(instead: Send, hear: Hear) -> Iterator[Send]:
+    """Have ``instead`` send what is published in the block; yield the usual sender.
+
+    ``hear`` is told of each publication and its connection, before its commit: connections
+    belong to threads, and no thread finds those of another.
+    """
     global _send
     before, _send = _send, instead
+    _hearers.append(hear)
     try:
         yield before
     finally:
+        _hearers.remove(hear)
         _send = before
 
 

@@ -1,5 +1,6 @@
 """The sender that tests put in the place of the real one: it keeps messages, and sends none."""
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from typing import Any
 
 from celery import current_app
 from django.apps import apps
-from django.db import connections
 from django.utils.translation import gettext as translate
 from django.utils.translation import ngettext
 
@@ -55,8 +55,8 @@ class Published:
     def __init__(self) -> None:
         """Begin. What waits for the commit of a test's transaction now is not caught."""
         self._messages: list[PublishedMessage] = []
-        self._before = [publication for publication, _ in _waiting()]
-        self._is_over = False
+        #: {publication: the connection on which it waits for a commit}
+        self._heard: dict[publisher.Publication, weakref.ref[Any]] = {}
 
     @property
     def messages(self) -> list[PublishedMessage]:
@@ -65,9 +65,9 @@ class Published:
         Those of an open transaction wait for its commit. The transaction of a TestCase never
         commits: its messages count as published.
         """
-        if not self._is_over:
-            for publication, in_test_only in _waiting():
-                if in_test_only and publication not in self._before:
+        if self in _recording:
+            for publication, in_test_only in self._waiting():
+                if in_test_only:
                     publication()
         return list(self._messages)
 
@@ -106,7 +106,7 @@ class Published:
         lines = [f"\n  {message}" for message in self.messages]
         text = translate("Published: {messages}")
         text = text.format(messages="".join(lines) or translate("nothing."))
-        count = sum(not waiting.is_sent for waiting, in_test_only in _waiting() if not in_test_only)
+        count = sum(not in_test_only for _, in_test_only in self._waiting())
         if count:
             more = ngettext(
                 "{count} publication waits for the commit of a transaction that is open.",
@@ -116,37 +116,49 @@ class Published:
             text += "\n" + more.format(count=count)
         return text
 
+    def _hear(self, connection: Any, publication: publisher.Publication) -> None:
+        # Weak: the connection of a thread that has ended is to be closed.
+        self._heard[publication] = weakref.ref(connection)
+
+    def _waiting(self) -> Iterator[tuple[publisher.Publication, bool]]:
+        """Yield what waits for a commit, and whether only that of a TestCase's transaction."""
+        for publication, reference in list(self._heard.items()):
+            connection = reference()
+            if connection is None or publication.is_sent:
+                continue
+            if any(hook[1] is publication for hook in connection.run_on_commit):
+                blocks = [getattr(one, "_from_testcase", False) for one in connection.atomic_blocks]
+                yield publication, bool(blocks) and all(blocks)
+
+
+#: Those of the ``published()`` that are not over.
+_recording: list[Published] = []
+
 
 @contextmanager
 def published() -> Iterator[Published]:
-    """Catch what is published inside, and send none of it, eager mode included.
+    """Catch what is published inside, in whatever thread, and send none of it.
 
-    Works in TestCase, whose transaction counts as committed, and in TransactionTestCase.
-    Inside another ``published()`` both catch.
+    Works in TestCase, whose transaction counts as committed, and in TransactionTestCase, in
+    sync and in async tests. In eager mode nothing runs. Inside another ``published()`` both
+    catch.
     """
     caught = Published()
+    for outer in _recording:
+        _ = outer.messages  # of before, which this one is not to catch
 
     def send(sent: list[Message], chunk: int, options: dict[str, Any]) -> None:
         caught._messages += [_published(one, options) for one in messages.chunks(sent, chunk)]
         if outside is not publisher.send:  # but another recorder's
             outside(sent, chunk, options)
 
-    with publisher.sent_by(send) as outside:
+    with publisher.sent_by(send, caught._hear) as outside:
+        _recording.append(caught)
         try:
             yield caught
         finally:
             _ = caught.messages  # those of a TestCase's transaction
-            caught._is_over = True
-
-
-def _waiting() -> Iterator[tuple[publisher.Publication, bool]]:
-    """Yield what waits for a commit, and whether only that of a TestCase's transaction."""
-    for connection in connections.all(initialized_only=True):
-        blocks = connection.atomic_blocks
-        in_test_only = all(getattr(block, "_from_testcase", False) for block in blocks)
-        for _, hook, *_ in list(connection.run_on_commit):
-            if isinstance(hook, publisher.Publication):
-                yield hook, in_test_only
+            _recording.remove(caught)
 
 
 def _in_words(options: dict[str, Any]) -> list[str]:

@@ -141,6 +141,15 @@ def a_line_has(log, words):
     return any(all(word in line for word in words) for line in lines)
 
 
+def test_a_time_limit_of_the_whole_worker_fails_a_row_too(worker):
+    rows = on_each(what="hang")
+    process = worker("--time-limit", "2", children=2, CHILD_INTERVAL="60")
+    wait_until(done(*rows), 30, process.log)
+    assert not any(row.success for row in rows)
+    for row in rows:
+        wait_until(lambda row=row: a_line_has(process.log, (row.get_task_info(), "2910009")), 5)
+
+
 @pytest.mark.parametrize(
     ("pool", "errors"),
     [

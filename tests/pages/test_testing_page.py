@@ -32,6 +32,11 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 """
 
 
+INI = """
+[pytest]
+filterwarnings = error
+asyncio_default_fixture_loop_scope = function
+"""
 SQLITE = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 
 
@@ -80,11 +85,11 @@ def test_the_page_holds_under_unittest(project):
     assert done.returncode == 0, done.stdout + done.stderr
     [count] = re.findall(r"Ran (\d+) tests", done.stderr)
     text = "".join(page_blocks().values())
-    assert int(count) == len(re.findall(r"    def test_", text))
+    assert int(count) == len(re.findall(r"    (?:async )?def test_", text))
 
 
 def test_the_page_holds_under_pytest(project):
-    (project / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (project / "pytest.ini").write_text(INI)
     done = python(project, "-m", *PYTEST, DJANGO_SETTINGS_MODULE="settings")
     assert done.returncode == 0, done.stdout + done.stderr
     text = "".join(page_blocks().values())
@@ -92,6 +97,7 @@ def test_the_page_holds_under_pytest(project):
 
 
 def test_a_project_without_django_is_left_alone(tmp_path):
+    (tmp_path / "pytest.ini").write_text(INI)
     (tmp_path / "test_it.py").write_text(
         "import sys\n\n"
         "def test_nothing_heavy_is_loaded(request):\n"

@@ -51,6 +51,11 @@ def test_both_sides_ran_every_scenario(seen):
     assert list(seen["original"]) == list(seen["ours"]) == list(SCENARIOS)
 
 
+def test_the_page_knows_how_many_they_are():
+    page = (originals.ROOT / "docs/move/migrating.md").read_text()
+    assert f" {len(SCENARIOS)} scenarios " in page
+
+
 def test_every_listed_difference_has_its_scenario_and_its_reason():
     assert DIFFERENCES.keys() <= SCENARIOS.keys()
     reasons = [reason for listed in DIFFERENCES.values() for reason, *_ in listed.values()]

@@ -238,6 +238,8 @@ def test_the_key_is_in_no_log_line_and_in_no_payload(caplog, monkeypatch):
     call("do_auto_reset")
     send("do_task", '{"aclkey": "not the key"}')
     assert KEY not in caplog.text and "not the key" not in caplog.text
+    [wrong] = [one for one in caplog.records if getattr(one, "code", None) == 2910003]
+    assert wrong.levelname == "WARNING"
     assert seen and "aclkey" not in seen[0]
 
 

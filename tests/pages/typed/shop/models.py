@@ -1,0 +1,62 @@
+"""Handlers in every form that the pages show, with types."""
+
+import base64
+from typing import Any
+
+from django.db import models
+
+from simpletask2_celery.models import SimpleTask
+
+Payload = dict[str, Any]
+
+
+class Hello(SimpleTask):
+    name = models.CharField(max_length=64)
+    greeting = models.CharField(max_length=100, blank=True)
+
+    class Meta(SimpleTask.Meta):
+        indexes = [SimpleTask.auto_reset_index("shop_hello"), SimpleTask.history_index("shop")]
+
+    def do_task_main(self, payload: Payload) -> int:
+        self.greeting = f"Hello, {self.name}."
+        return len(self.greeting)
+
+
+class WithDefault(SimpleTask):
+    def do_task_main(self, payload: Payload | None = None) -> None:
+        super().do_task_main_step1(payload)
+
+
+class Async(SimpleTask):
+    channel_field = "kind"
+    kind = models.CharField(max_length=20, blank=True)
+
+    async def do_task_main(self, payload: Payload) -> str:
+        return self.get_channel_name()
+
+
+class Page(SimpleTask):
+    url = models.URLField()
+    text = models.TextField(blank=True)
+
+    is_multi_steps = True
+    final_step = 3
+    do_task_timeout = 1800
+    task_wait_timeout = 60
+
+    def do_task_main_step1(self, payload: Payload) -> Payload:
+        return {"proxy": {"method": "GET", "url": self.url}}
+
+    async def do_task_main_step2(self, payload: Payload) -> None:
+        self.text = base64.b64decode(payload["proxied_content"]).decode()
+
+    def do_task_main_step3(self, payload: Payload | None = None) -> None:
+        Hello.objects.create(name=self.text)
+
+
+class FirstStepWithDefault(SimpleTask):
+    final_step = 2
+
+    def do_task_main_step1(self, payload: Payload | None = None) -> None: ...
+
+    async def do_task_main_step2(self, payload: Payload) -> None: ...
