@@ -5,6 +5,7 @@ Content-Security-Policy may forbid styles.
 """
 
 import datetime
+import uuid
 from typing import Any
 
 from django.utils import timezone
@@ -102,9 +103,14 @@ def _between(begin: datetime.datetime, end: datetime.datetime) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds in words: in two units, or in one if there are ten or more of it."""
+    """Return seconds in words: in two units, or in one if there are ten or more of it.
+
+    Below a second they are milliseconds.
+    """
     if seconds is None:
         return "–"
+    if seconds < 0.9995:
+        return translate("{ms} ms").format(ms=round(seconds * 1000))
     if seconds < 10:
         return translate("{s} s").format(s=f"{seconds:.1f}")
     whole = int(seconds)
@@ -125,6 +131,22 @@ def countdown(seconds: int) -> str:
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def added(row: Row) -> SafeString:
+    """Return when the row was made; a narrow list may break it between day and time."""
+    return format_html('<span class="st2-day">{}</span> {}', *moment(row.add_time).split())
+
+
+def key(value: Any) -> SafeString | str:
+    """Return a row's key; of a UUID its first digits, with the whole on hover and for readers."""
+    if not isinstance(value, uuid.UUID):
+        return str(value)
+    html = (
+        '<span class="st2-key" title="{}"><span aria-hidden="true">{}…</span>'
+        '<span class="visually-hidden">{}</span></span>'
+    )
+    return format_html(html, value, str(value)[:8], value)
 
 
 def local(time: datetime.datetime) -> datetime.datetime:

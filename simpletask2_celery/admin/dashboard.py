@@ -1,14 +1,20 @@
-"""The dashboard: the figures on one page of the admin. It has no table of its own."""
+"""The dashboard: the figures on one page of the admin. It has no table of its own.
 
-from typing import Any
+To have a URL and a place in the admin's index and menus, it is registered like a model.
+"""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django.apps.registry import Apps
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, path, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as translate
+from django.utils.translation import gettext_lazy as _
 
 from ..rows.model import task_models
 from ..watching import figures, limits, queues
@@ -16,20 +22,61 @@ from ..watching.figures import Bucket, Counts, Figures, ModelFigures, Times
 from . import cells
 
 NAME = "simpletask2_dashboard"
+CARDS = 20  # models that have a card at once, the worst; a card is some 20 kB
 WIDTH, HEIGHT, GAP = 600, 96, 2  # of a chart, in units of its SVG
+
+
+class Dashboard(models.Model):
+    """What the admin lists. It is in no registry of models: no migration, table or permission."""
+
+    class Meta:
+        apps = Apps()
+        app_label = "simpletask2_celery"
+        verbose_name = verbose_name_plural = _("Dashboard")
+
+
+class DashboardAdmin(ModelAdmin):  # type: ignore[type-arg]
+    """The dashboard's entry, for those who may view the rows of any task model."""
+
+    def get_urls(self) -> Any:
+        """Return the URL, under its own name and under that of a list, which menus look up."""
+        view = self.admin_site.admin_view(self.changelist_view)
+        names = (NAME, f"{self.opts.app_label}_{self.opts.model_name}_changelist")
+        return [path("", view, name=name) for name in names]
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the dashboard."""
+        return show(request, self.admin_site)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tell whether the user may view any task model."""
+        return any(_may_view(request, self.admin_site, model) for model in task_models())
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Return the same."""
+        return self.has_view_permission(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False: nobody adds, changes or deletes a dashboard."""
+        return False
+
+    has_change_permission = has_delete_permission = has_add_permission
 
 
 def show(request: HttpRequest, site: AdminSite) -> HttpResponse:
     """Show the figures of the models that the user may view."""
     facts = figures.read([model for model in task_models() if _may_view(request, site, model)])
-    totals = ((one, one.total) for one in facts.models)
-    empty = [one for one, sums in totals if sums and not (sums.ready or sums.doing or sums.done)]
+    tables = sorted(facts.models, key=_badness, reverse=True)
+    with_rows = [one for one in tables if not _is_empty(one)]
+    chosen = [one for one in with_rows if _id(one) == request.GET.get("card")]
+    cards = chosen or with_rows[:CARDS]
     context = {
         **site.each_context(request),
-        "title": translate("Tasks"),
+        "title": translate("Dashboard"),
         "tiles": _tiles(facts),
-        "cards": [_card(one, site) for one in facts.models if one not in empty],
-        "empty": [one.label for one in empty],
+        "columns": [column.title for column in COLUMNS],
+        "lines": [_line(one, site, one in cards) for one in tables],
+        "cards": [_card(one, site) for one in cards],
         "read_at": cells.local(facts.at),
     }
     request.current_app = site.name
@@ -41,6 +88,82 @@ def _may_view(request: HttpRequest, site: AdminSite, model: type[models.Model]) 
     is_registered = site.is_registered(model)
     modeladmin = site.get_model_admin(model) if is_registered else ModelAdmin(model, site)
     return modeladmin.has_view_permission(request)
+
+
+class Column(NamedTuple):
+    """A column of the table of all models; a number above zero gets the look."""
+
+    title: Any
+    value: Callable[[ModelFigures], float | None]
+    look: str = ""
+    words: Callable[[Any], str] = "{:,}".format
+
+
+def _count(one: ModelFigures, *names: str) -> int | None:
+    return None if one.total is None else sum(getattr(one.total, name) for name in names)
+
+
+def _oldest(one: ModelFigures) -> float | None:
+    return None if one.total is None else one.total.oldest_ready_seconds
+
+
+def _ended(buckets: list[Bucket] | None, name: str) -> int | None:
+    return None if buckets is None else sum(getattr(bucket, name) for bucket in buckets)
+
+
+#: The worst comes first: models are ordered by the first column, then by the next one.
+COLUMNS = [
+    Column(_("Overdue"), lambda one: _count(one, "overdue", "lost"), "stale"),
+    Column(_("Stale"), lambda one: _count(one, "stale"), "stale"),
+    Column(_("Failed, last hour"), lambda one: _ended(one.hour, "failed"), "failed"),
+    Column(_("Failed, last 24 hours"), lambda one: _ended(one.day, "failed"), "failed"),
+    Column(_("Oldest ready row"), _oldest, words=cells.duration),
+    Column(_("Ready"), lambda one: _count(one, "ready")),
+    Column(_("Doing"), lambda one: _count(one, "doing")),
+    Column(_("Ended, last hour"), lambda one: _ended(one.hour, "done")),
+]
+
+
+def _badness(one: ModelFigures) -> tuple[float, ...]:
+    """Return what models are ordered by: whether one could not be read, then the columns."""
+    return (one.total is None, *(column.value(one) or 0 for column in COLUMNS))
+
+
+def _line(one: ModelFigures, site: AdminSite, has_card: bool) -> dict[str, Any]:
+    """Return a line of the table of all models, which leads to the model's card or list."""
+    card = f"#st2-{_id(one)}" if has_card else f"?card={_id(one)}"
+    values = [(column, column.value(one)) for column in COLUMNS]
+    shown = [
+        {
+            "text": "–" if value is None else column.words(value),
+            "look": column.look if value else "",
+        }
+        for column, value in values
+    ]
+    looks = ["failed"] if one.total is None else [cell["look"] for cell in shown if cell["look"]]
+    return {
+        "title": capfirst(one.model._meta.verbose_name_plural),
+        "label": one.label,
+        "url": _changelist(one, site) if _is_empty(one) else card,
+        "problem": _problem(one),
+        "cells": shown,
+        "look": looks[0] if looks else "",
+    }
+
+
+def _is_empty(one: ModelFigures) -> bool:
+    sums = one.total
+    return sums is not None and not (sums.ready or sums.doing or sums.done)
+
+
+def _id(one: ModelFigures) -> str:
+    return f"{one.model._meta.app_label}-{one.model._meta.model_name}-{one.using}"
+
+
+def _problem(one: ModelFigures) -> str | None:
+    if one.problem == limits.TOO_LONG:
+        return translate("The database took too long to say more.")
+    return one.problem and translate("Not read: {reason}.").format(reason=translate(one.problem))
 
 
 def _tiles(facts: Figures) -> list[dict[str, str]]:
@@ -79,25 +202,20 @@ def _tiles(facts: Figures) -> list[dict[str, str]]:
 
 
 def _card(one: ModelFigures, site: AdminSite) -> dict[str, Any]:
-    meta = one.model._meta
-    changelist, problem = _changelist(one, site), one.problem
-    if problem == limits.TOO_LONG:
-        problem = translate("The database took too long to say more.")
-    elif problem is not None:
-        problem = translate("Not read: {reason}.").format(reason=translate(problem))
+    changelist = _changelist(one, site)
     charts = (
         (one.hour, translate("Last hour"), translate("a minute")),
         (one.day, translate("Last 24 hours"), translate("half an hour")),
     )
     has_channels = getattr(one.model, "channel_field", None) is not None
     return {
-        "id": f"{meta.app_label}-{meta.model_name}-{one.using}",
-        "title": capfirst(meta.verbose_name_plural),
+        "id": _id(one),
+        "title": capfirst(one.model._meta.verbose_name_plural),
         "label": one.label,
-        "problem": problem,
+        "problem": _problem(one),
         "changelist": changelist,
         "numbers": _numbers(one.total, changelist) if one.total else [],
-        "oldest": cells.duration(one.total.oldest_ready_seconds if one.total else None),
+        "oldest": cells.duration(_oldest(one)),
         "channels": [_channel(counts) for counts in one.channels if has_channels],
         "charts": [_chart(buckets, *words) for buckets, *words in charts if buckets],
         "newest": one.newest,

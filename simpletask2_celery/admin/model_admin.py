@@ -4,15 +4,16 @@ import datetime
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote
-from django.core.exceptions import ValidationError
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import models
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from ..rows import clock, querysets, states
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
 else:
     Base = object
+
+FIRST = 2  # of the model's own fields, which a list shows by default
+LONG = (models.TextField, models.JSONField, models.BinaryField)  # which no list has room for
 
 #: The buttons of a row's page: (action, label, states of the rows that have it).
 BUTTONS = [
@@ -48,7 +52,8 @@ class SimpleTaskAdminMixin(Base):
     """What makes a ModelAdmin one of tasks; put it before the ModelAdmin.
 
     A subclass may set any attribute of a ModelAdmin as usual, as
-    ``list_display = [*SimpleTaskAdmin.list_display, "name"]``. The columns are
+    ``list_display = [*SimpleTaskAdmin.list_display, "name"]``. Without one, the model's first
+    two short fields are shown, too. The columns are
     ``task_name``, ``task_state`` (a badge), ``task_steps`` ("1/2" and a bar), ``task_lease``
     (its end, or when the row is published again), ``task_wait`` and ``task_run`` (for how
     long it has waited and run), ``task_added`` and ``task_channel``.
@@ -74,26 +79,51 @@ class SimpleTaskAdminMixin(Base):
     change_form_template = "simpletask2_celery/change_form.html"
 
     class Media:
-        """Styles, and a script that lets countdowns run; neither needs the other."""
+        """Styles, and scripts that let countdowns run and keep a row's state fresh."""
 
         css = {"all": ["simpletask2_celery/simpletask2.css"]}
-        js = ["simpletask2_celery/simpletask2.js"]
+        js = ["simpletask2_celery/simpletask2.js", "simpletask2_celery/live.js"]
+
+    def __init__(self, model: type[models.Model], admin_site: admin.AdminSite) -> None:
+        """Put the dashboard into the site, too."""
+        super().__init__(model, admin_site)
+        if not admin_site.is_registered(dashboard.Dashboard):
+            admin_site.register(dashboard.Dashboard, dashboard.DashboardAdmin)
 
     @admin.display(description=_("Task"), ordering="pk")
     def task_name(self, row: Any) -> str:
         """Return what the model calls the row, or its kind and key."""
         own_words: Any = type(row).__str__
-        return f"{self.opts.verbose_name} {row.pk}" if own_words is Model.__str__ else str(row)
+        if own_words is not models.Model.__str__:
+            return str(row)
+        return format_html("{} {}", self.opts.verbose_name, cells.key(row.pk))
 
     task_state = _column(_("State"), lambda row, now: cells.badge(cells.look(row, now)))
     task_steps = _column(_("Step"), lambda row, now: cells.progress(row, cells.look(row, now)))
     task_lease = _column(_("Lease"), cells.lease)
     task_wait = _column(_("Waited"), cells.waited)
     task_run = _column(_("Ran"), cells.ran)
-    task_added = _column(_("Created"), lambda row, now: cells.moment(row.add_time))
+    task_added = _column(_("Created"), lambda row, now: cells.added(row))
     task_channel = _column(_("Channel"), lambda row, now: str(row.get_channel_name()))
 
     # -- the list ------------------------------------------------------------------
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Return what a subclass has set; else the columns, and the model's first fields.
+
+        A relation is none of these: its words may take a query for each row.
+        """
+        if self.list_display is not SimpleTaskAdminMixin.list_display:
+            return super().get_list_display(request)
+        columns = {*states.STATE_FIELDS, "add_time", "mod_time"}
+        own = [
+            field.name
+            for field in self.opts.concrete_fields
+            if field.name not in columns
+            and not (field.primary_key or field.is_relation or isinstance(field, LONG))
+        ]
+        name, *others = super().get_list_display(request)
+        return [name, *own[:FIRST], *others]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TaskList]:
         """Return the list that is fast on large tables."""
@@ -105,8 +135,8 @@ class SimpleTaskAdminMixin(Base):
         return super().get_ordering(request) or self.opts.ordering or newest
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
         """Search by key, and by the fields that a subclass names beside it."""
         if not search_term:
             return queryset, False
@@ -126,9 +156,10 @@ class SimpleTaskAdminMixin(Base):
         return keys
 
     def get_urls(self) -> Any:
-        """Return the model's URLs and the dashboard's, which is of all models."""
-        view = self.admin_site.admin_view(partial(dashboard.show, site=self.admin_site))
-        return [path("dashboard/", view, name=dashboard.NAME), *super().get_urls()]
+        """Return the model's URLs, and that of a row's state alone."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}_state"
+        view = self.admin_site.admin_view(self.state_view)
+        return [path("<path:object_id>/state/", view, name=name), *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -170,10 +201,28 @@ class SimpleTaskAdminMixin(Base):
         row = context.get("original")
         if row is None:
             return super().render_change_form(request, context, *args, **kwargs)
+        context["task"] = self._task(request, row)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def state_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Return a row's state as its page shows it, for the page's script."""
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        if not self.has_view_or_change_permission(request, row):
+            raise PermissionDenied
+        context = {"task": self._task(request, row), "is_fresh": True}
+        return TemplateResponse(request, "simpletask2_celery/timeline.html", context)
+
+    def _task(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what the page says of a row's state."""
         now = clock.now(str(row._state.db))
         look = cells.look(row, now)
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_state"
+        url = reverse(name, args=[quote(row.pk)], current_app=self.admin_site.name)
         actions = self.get_actions(request) if self.has_change_permission(request, row) else {}
-        context["task"] = {
+        return {
+            "state_url": None if row.status == states.DONE else url,
             "badge": cells.badge(look),
             "steps": cells.progress(row, look),
             "lease": cells.lease(row, now),
@@ -189,10 +238,9 @@ class SimpleTaskAdminMixin(Base):
                 if name in actions and row.status in statuses
             ],
         }
-        return super().render_change_form(request, context, *args, **kwargs)
 
     def response_action(
-        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+        self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Run the action; go back to the row's page if its button was pressed there."""
         response = super().response_action(request, queryset, *args, **kwargs)

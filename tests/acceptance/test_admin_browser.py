@@ -243,6 +243,92 @@ def test_the_keyboard_alone_stops_a_row(page, rows):
     assert state_of(rows["running"]) == (30, False)
 
 
+def test_the_page_of_a_row_follows_its_run_and_keeps_what_is_typed(page, rows):
+    row = rows["waiting"]
+    page.clock.install()
+    page.goto(f"/admin/jobs/steps/{row.pk}/change/")
+    badge, said = page.locator(".st2-facts > .st2-badge"), page.locator("#st2-said")
+    page.fill("#id_note", "half a sen")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    now = timezone.now()
+    running = Steps.objects.filter(pk=row.pk)
+    until = now + datetime.timedelta(seconds=300)
+    running.update(status=20, start_time=now, step1_time=now, current_step=1, auto_reset_time=until)
+    page.clock.run_for(2500)  # milliseconds
+    expect(badge).to_have_text("Doing")
+    expect(said).to_have_text("Doing")
+    assert asked and all(url.endswith("/state/") for url in asked)  # and nothing else
+    left = page.locator(".st2-facts [data-st2-left]")
+    page.clock.run_for(1500)
+    expect(left).to_have_text(re.compile(r"^4:5\d$"))  # counted from when it came
+    running.update(status=30, success=True, done_time=timezone.now(), auto_reset_time=None)
+    page.clock.run_for(2500)
+    expect(badge).to_have_text("Done")
+    expect(page.locator(".st2-explanation a")).to_contain_text("load the page again")
+    assert page.input_value("#id_note") == "half a sen"
+    assert_accessible(page)
+    asked.clear()
+    page.clock.run_for(20_000)
+    assert not asked
+    page.get_by_role("button", name="Reset and publish").click()  # which was not there before
+    expect(badge).to_have_text("Ready")
+
+
+def test_a_state_in_use_is_left_as_it_is(page, rows):
+    page.clock.install()
+    page.goto(f"/admin/jobs/steps/{rows['running'].pk}/change/")
+    badge = page.locator(".st2-facts > .st2-badge")
+    Steps.objects.filter(pk=rows["running"].pk).update(status=10)
+    page.focus("button[value=stop_selected_tasks]")
+    page.clock.run_for(5000)
+    assert badge.text_content() == "Doing"
+    page.focus("#id_note")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('.st2-facts code'))")
+    page.clock.run_for(5000)
+    assert badge.text_content() == "Doing"
+    page.evaluate("getSelection().empty()")
+    page.clock.run_for(2500)
+    expect(badge).to_have_text("Ready")
+
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'"
+)
+
+
+def test_all_works_under_a_strict_content_security_policy(page, rows):
+    def strict(route):
+        answer = route.fetch()
+        route.fulfill(
+            response=answer, headers={**answer.headers, "content-security-policy": POLICY}
+        )
+
+    page.route(re.compile("//[^/]+/admin/"), strict)
+    blamed = []
+    page.on("console", lambda one: blamed.append(one.text) if one.type == "error" else None)
+    page.clock.install()
+    open_list(page)
+    page.goto("/admin/simpletask2_celery/dashboard/")
+    with page.expect_response("**/dashboard/"):
+        page.clock.run_for(5500)
+    page.goto(f"/admin/jobs/steps/{rows['running'].pk}/change/")
+    with page.expect_response("**/state/"):
+        page.clock.run_for(2500)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".messagelist .success")).to_have_text("Stopped: 1.")
+    page.unroute_all(behavior="wait")
+    assert not blamed
+
+
+def test_without_a_script_the_page_of_a_row_says_what_it_did(open_page, rows):
+    page = open_page(java_script_enabled=False)
+    page.goto(f"/admin/jobs/steps/{rows['running'].pk}/change/")
+    expect(page.locator(".st2-facts > .st2-badge")).to_have_text("Doing")
+    assert "http-equiv" not in page.content()
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -1,20 +1,22 @@
 """The dashboard as a person sees it: it changes by itself, in the dark, on a phone."""
 
+import dataclasses
 import datetime
 
 import pytest
 from django.utils import timezone
 
+from simpletask2_celery.admin import dashboard
 from simpletask2_celery.publishing import broker
 from simpletask2_celery.watching import figures
-from tests.support.browser import PHONE, assert_accessible, screenshot
+from tests.support.browser import DESKTOP, PHONE, assert_accessible, screenshot
 from tests.support.fixtures import queued, wait_until
 from tests.support.project.jobs.models import ChannelJob, Job
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
 READY, DONE = 10, 30
-URL = "/admin/jobs/job/dashboard/"
+URL = "/admin/simpletask2_celery/dashboard/"
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +85,42 @@ def done(success, added, started, ended):
         "start_time": ago(started),
         "done_time": ago(ended),
     }
+
+
+def test_a_line_of_the_table_leads_to_the_models_card(page):
+    some_history()
+    page.goto("/admin/")
+    page.get_by_role("main").get_by_role("link", name="Dashboard", exact=True).click()
+    overview = page.get_by_role("table", name="All models, the worst first")
+    expect(overview.locator("tbody tr").first).to_contain_text("jobs.job")
+    overview.get_by_role("link", name="Jobs", exact=True).press("Enter")
+    expect(page.locator("#st2-jobs-job-default")).to_be_in_viewport()
+    expect(overview.get_by_role("link", name="Async jobs")).to_be_visible()  # of no card
+
+
+@pytest.mark.parametrize("count", [1, 60])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_one_model_or_sixty_can_be_read(open_page, monkeypatch, count, viewport):
+    """The figures of many databases stand for those of many models."""
+    some_history()
+    real = figures.read([Job])
+    [one] = [table for table in real.models if table.using == "default"]
+    names = ["default", *(f"db{number}" for number in range(1, count))]
+    tables = [dataclasses.replace(one, using=name) for name in names]
+    monkeypatch.setattr(figures, "read", lambda *_: dataclasses.replace(real, models=tables))
+    page = open_page(viewport=viewport)
+    page.clock.install()  # axe takes longer than five seconds
+    page.goto(URL)
+    lines = page.locator(".st2-overview tbody tr")
+    expect(lines).to_have_count(count)
+    expect(page.locator(".st2-card")).to_have_count(min(count, dashboard.CARDS))
+    assert_accessible(page, "#main")
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth + 1")
+    assert lines.last.bounding_box()["height"] < 50
+    assert len(page.content()) < 500_000  # which comes again every five seconds
+    lines.last.get_by_role("link").click()
+    expect(page.locator(f"#st2-jobs-job-{names[-1]}")).to_be_visible()
+    expect(lines).to_have_count(count)
 
 
 def workers_of(page):

@@ -1,6 +1,7 @@
 """What the admin's cells and timelines say."""
 
 import datetime
+import uuid
 
 import pytest
 from django.utils import timezone
@@ -49,7 +50,11 @@ def test_each_state_has_a_look_of_words_and_icon(values, look):
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.44, "0.4 s"),
+        (0, "0 ms"),
+        (0.0642, "64 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (9.44, "9.4 s"),
         (59.9, "59 s"),
         (200, "3 min 20 s"),
         (1100, "18 min"),
@@ -61,6 +66,14 @@ def test_each_state_has_a_look_of_words_and_icon(values, look):
 )
 def test_durations_in_words(seconds, words):
     assert cells.duration(seconds) == words
+
+
+def test_a_uuid_is_short_to_look_at_and_whole_to_point_at_and_to_hear():
+    whole = uuid.UUID("3f2c1a9b-0000-4000-8000-000000000001")
+    text = cells.key(whole)
+    assert f'title="{whole}"' in text and ">3f2c1a9b…</span>" in text
+    assert f'<span class="visually-hidden">{whole}</span>' in text
+    assert [cells.key(value) for value in (12, "a-long-name")] == ["12", "a-long-name"]
 
 
 def test_a_countdown_is_a_clock():

@@ -12,7 +12,7 @@ from django.db import connection, connections
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from simpletask2_celery.admin import actions, changelist
+from simpletask2_celery.admin import SimpleTaskAdmin, actions, changelist
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from simpletask2_celery.publishing import to_celery
 from simpletask2_celery.rows import querysets, transitions
@@ -102,6 +102,33 @@ def test_a_row_is_called_what_its_model_says_or_by_kind_and_key(admin_client):
     [job], [report] = make(Job), make(Steps)
     assert f">job {job.pk}</a>" in admin_client.get(url_of(Job)).text
     assert f">report {report.pk}</a>" in admin_client.get(url_of(Steps)).text
+
+
+@pytest.mark.parametrize(
+    ("model", "own"),
+    [
+        (Job, ["what", "note"]),
+        (ChannelJob, None),  # whose admin has set its columns
+        (Steps, ["what", "url"]),  # note is a text of any length
+        (UuidJob, []),
+        (CodeJob, []),
+        (ChildJob, ["what", "note"]),
+        (EveryJob, ["price", "length"]),  # data and raw are too long
+    ],
+)
+def test_a_list_has_the_first_short_fields_unless_it_has_columns_of_its_own(model, own, rf):
+    modeladmin = SimpleTaskAdmin(model, admin.AdminSite())
+    if model is ChannelJob:
+        modeladmin = admin.site.get_model_admin(model)
+    name, *others = SimpleTaskAdmin.list_display
+    wanted = modeladmin.list_display if own is None else [name, *own, *others]
+    assert modeladmin.get_list_display(rf.get("/")) == wanted
+
+
+def test_a_key_that_is_a_uuid_is_shown_short(admin_client):
+    [row] = make(UuidJob)
+    text = admin_client.get(url_of(UuidJob)).text
+    assert f'title="{row.pk}"><span aria-hidden="true">{str(row.pk)[:8]}…</span>' in text
 
 
 def test_what_a_page_asks_the_database_does_not_grow_with_its_rows(
@@ -378,6 +405,35 @@ def test_a_key_cannot_be_typed_over(admin_client):
     assert CodeJob.objects.get() == row
 
 
+def test_the_state_of_a_row_comes_alone_until_it_is_done(admin_client):
+    row = doing(Job, MINUTE)
+    state = url_of(Job, "state", row.pk)
+    page = admin_client.get(url_of(Job, "change", row.pk)).text
+    assert f'data-url="{state}" data-every="2000"' in page
+    part = admin_client.get(state).text
+    assert "Doing" in part and f'data-url="{state}"' in part and "<form" not in part
+    Job.objects.filter(pk=row.pk).update(status=30, success=True, done_time=timezone.now())
+    part = admin_client.get(state).text
+    assert "Done" in part and "data-every" not in part and "load the page again" in part
+    page = admin_client.get(url_of(Job, "change", row.pk)).text
+    assert "data-every" not in page and "load the page again" not in page
+
+
+def test_what_a_state_asks_the_database(admin_client, django_assert_num_queries):
+    row = doing(Job, MINUTE)
+    admin_client.get(url_of(Job, "state", row.pk))
+    with django_assert_num_queries(3):  # session, user, row
+        admin_client.get(url_of(Job, "state", row.pk))
+
+
+def test_the_state_of_a_row_with_an_odd_key(admin_client):
+    make(CodeJob, code="a/state")
+    state = url_of(CodeJob, "state", "a_2Fstate")
+    assert f'data-url="{state}"' in admin_client.get(url_of(CodeJob, "change", "a_2Fstate")).text
+    assert admin_client.get(state).status_code == 200
+    assert admin_client.get(url_of(CodeJob, "state", "none")).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("status", "buttons"),
     [
@@ -405,11 +461,6 @@ def test_pages_speak_the_language_of_the_user(admin_client):
     make(Job)
     with translation.override("zh-hans"):
         assert "就绪" in admin_client.get(url_of(Job), headers={"accept-language": "zh"}).text
-
-
-def test_there_is_no_link_to_a_dashboard_that_is_not_there(admin_client):
-    page = admin_client.get(url_of(Job))
-    assert (page.context["dashboard_url"] is None) == ("Dashboard" not in page.text)
 
 
 # -- actions -----------------------------------------------------------------------------
@@ -645,5 +696,15 @@ def test_who_may_only_view_sees_the_timeline_and_no_button(viewer):
 
 
 def test_who_may_not_view_sees_nothing(client, django_user_model):
+    [row] = make(Job)
     client.force_login(django_user_model.objects.create_user("other", is_staff=True))
     assert client.get(url_of(Job)).status_code == 403
+    assert client.get(url_of(Job, "state", row.pk)).status_code == 403
+    client.logout()
+    assert client.get(url_of(Job, "state", row.pk)).status_code == 302
+
+
+def test_who_may_only_view_sees_the_state_and_no_button(viewer):
+    [row] = make(Job)
+    part = viewer.get(url_of(Job, "state", row.pk)).text
+    assert "st2-timeline" in part and 'form="st2-act"' not in part

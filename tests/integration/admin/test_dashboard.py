@@ -1,18 +1,20 @@
 """The dashboard: who sees what of it, and that it comes whatever is down."""
 
+import re
 import socket
 
 import pytest
 from celery import current_app
+from django.apps import apps
 from django.contrib.auth.models import Permission
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from simpletask2_celery.rows import at_once
-from simpletask2_celery.watching import figures
+from simpletask2_celery.watching import counts, figures
 from tests.support.fixtures import queue_name, queued
-from tests.support.project.jobs.models import ChannelJob, EveryJob
+from tests.support.project.jobs.models import ChannelJob, CodeJob, EveryJob, Steps, UuidJob
 from tests.support.rows import DOING, DONE, ago, make
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "server"])
@@ -46,8 +48,78 @@ def test_it_shows_the_rows_of_each_model_and_where_they_are(page):
 
 def test_without_rows_it_comes_as_well(page):
     text = page()
-    assert "Without rows:" in text and "Workers online" in text
     assert "No worker serves" not in text
+    assert "Workers online" in text and "st2-card" not in text
+    assert '<th scope="row"><a href="/admin/jobs/job/">Jobs</a>' in text
+
+
+def lines(text):
+    """Return {label of a model: its numbers in the table of all}, in the table's order."""
+    found = re.findall(r'<th scope="row">.*?<small>(.*?)</small></th>(.*?)</tr>', text, re.DOTALL)
+    return {label: re.findall("<td[^>]*>(.*?)</td>", cells) for label, cells in found}
+
+
+def test_all_models_are_listed_and_the_worst_comes_first(page):
+    make("default", 1, UuidJob, status=DOING, auto_reset_time=ago(3600))
+    make("default", 2, ChannelJob, status=DOING, auto_reset_time=ago(0.5))
+    make("default", 3, status=DONE, success=False, start_time=ago(60), done_time=ago(50))
+    make("default", 2, Steps, status=DONE, success=False, start_time=ago(9), done_time=ago(7200))
+    make("default", 1, CodeJob, {"code": "old"}, add_time=ago(900), auto_reset_time=ago(-60))
+    make("default", 5, EveryJob, status=DONE, success=True, start_time=ago(9), done_time=ago(5))
+    found = lines(page())
+    worst = ["uuidjob", "channeljob", "job", "steps", "codejob", "everyjob"]
+    assert list(found)[:6] == [f"jobs.{name}" for name in worst]
+    assert len(found) > 6 and set(found["jobs.asyncjob"]) == {"0", "–"}
+    # overdue, stale, failed in an hour and in a day, oldest, ready, doing, ended
+    assert found["jobs.uuidjob"] == ["1", "1", "0", "0", "–", "0", "1", "0"]
+    assert found["jobs.channeljob"][:4] == ["0", "2", "0", "0"]
+    assert found["jobs.job"] == ["0", "0", "3", "3", "–", "0", "0", "3"]
+    assert found["jobs.steps"] == ["0", "0", "0", "2", "–", "0", "0", "0"]
+    assert found["jobs.codejob"][4:] == ["15 min", "1", "0", "0"]
+    assert found["jobs.everyjob"][-1] == "5"
+    queued()
+
+
+def test_a_model_that_could_not_be_read_comes_before_all(page, monkeypatch):
+    make("default", 1, UuidJob, status=DOING, auto_reset_time=ago(3600))
+    make("default", 1, Steps)
+    read = counts.not_done
+
+    def broken(model, *arguments):
+        if model is Steps:
+            raise DatabaseError
+        return read(model, *arguments)
+
+    monkeypatch.setattr(counts, "not_done", broken)
+    problem = "Not read: DatabaseError."
+    wanted = [f"jobs.steps{using} · {problem}" for using in ("", " · server")]
+    assert list(lines(page()))[:3] == [*wanted, "jobs.uuidjob"]
+
+
+def test_it_has_an_address_and_a_place_in_the_index_and_the_menu(admin_client):
+    url = reverse("admin:simpletask2_dashboard")
+    assert url == "/admin/simpletask2_celery/dashboard/"
+    for name in ("index", "jobs_job_changelist", "simpletask2_dashboard"):
+        assert f'<a href="{url}"' in admin_client.get(reverse(f"admin:{name}")).text
+    other = reverse("admin:simpletask2_dashboard", current_app="server_admin")
+    assert f'<a href="{other}"' in admin_client.get("/server-admin/").text
+
+
+def test_the_index_names_it_to_those_who_may_view_a_task_model(client, django_user_model):
+    user = django_user_model.objects.create_user("viewer", is_staff=True)
+    client.force_login(user)
+    url = reverse("admin:simpletask2_dashboard")
+    assert url not in client.get("/admin/").text
+    user.user_permissions.add(Permission.objects.get(codename="view_job"))
+    assert url in client.get("/admin/").text
+
+
+def test_it_leaves_no_trace_in_the_database_or_among_the_models(admin_client):
+    assert "dashboard" not in {model._meta.model_name for model in apps.get_models()}
+    assert not Permission.objects.filter(codename__contains="dashboard")
+    for page in ("add/", "1/change/", "1/delete/"):
+        answer = admin_client.get(reverse("admin:simpletask2_dashboard") + page)
+        assert answer.status_code == 404
 
 
 def test_a_broker_that_is_down_is_shown_as_down(page):
