@@ -19,12 +19,33 @@ PATIENCE = 20  # seconds in which a server must answer
 GRACE = 2  # seconds that a row may still run while the demo ends
 
 
+class Stopped(Exception):
+    """Somebody has pressed Ctrl-C, sent SIGTERM or closed the terminal."""
+
+
 class Servers:
-    """Processes with their logs in one folder: ``with Servers(folder) as servers``."""
+    """Processes with their logs in one folder: ``with Servers(folder) as servers``.
+
+    A signal only sets a flag, which each pause looks at. An exception out of a signal would
+    come anywhere: between a process and the note of it, or where Python drops exceptions.
+    """
 
     def __init__(self, folder):
         self.folder = folder
         self.processes = []
+        self.is_stopped = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self.note_signal)
+
+    def note_signal(self, number, frame):
+        self.is_stopped = True
+
+    def pause(self, seconds):
+        """Sleep; raise Stopped if somebody has stopped the demo."""
+        time.sleep(seconds)
+        if self.is_stopped:
+            raise Stopped
 
     def __enter__(self):
         return self
@@ -45,16 +66,24 @@ class Servers:
         """Start the Valkey of the wheel, or a server on PATH; return its URL."""
         port = free_port()
         for command in broker_commands(str(port), str(self.folder / "broker")):
-            if answers(port, self.start("broker", *command)):
+            if self.answers(port, self.start("broker", *command)):
                 return f"redis://127.0.0.1:{port}/0"
         raise CommandError(
             "No broker: put valkey-server or redis-server on PATH, or set DEMO_REDIS_URL to a "
             "Redis you have."
         )
 
+    def answers(self, port, process):
+        """Wait until the process listens at the port; tell whether it does."""
+        end = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return True
+            self.pause(0.1)
+        return False
+
     def __exit__(self, *error):
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second one would leave some behind
-            signal.signal(number, signal.SIG_IGN)
         end = time.monotonic() + GRACE
         for process in self.processes:
             process.terminate()
@@ -78,14 +107,3 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def answers(port, process):
-    """Wait until the process listens at the port; tell whether it does."""
-    end = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return True
-        time.sleep(0.1)
-    return False

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+from contextlib import suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from django.core.management import BaseCommand, CommandError, call_command
 from django.urls import reverse
 from django.utils import timezone
 
-from shop.servers import Servers, answers, free_port
+from shop.servers import Servers, Stopped, free_port
 from shop.tasksapp import trickle
 from shop.tasksapp.models import HelloTask, WorldTask
 
@@ -35,13 +35,12 @@ class Command(BaseCommand):
 
     def handle(self, keep, **options):
         sys.stdout.reconfigure(line_buffering=True, errors="replace")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             if "DEMO_DIR" in os.environ:
                 self.run(keep)
             else:
                 self.begin_again(keep)
-        except KeyboardInterrupt:
+        except Stopped:
             sys.exit(130)
 
     def begin_again(self, keep):
@@ -53,21 +52,22 @@ class Command(BaseCommand):
                 environ["TMPDIR"] = folder  # workers that are killed leave files
                 command = [sys.executable, MANAGE, "demo", *(["--keep"] if keep else [])]
                 process = subprocess.Popen(command, env=environ, start_new_session=True)
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                    if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-                        signal.signal(number, lambda *_: process.terminate())
+                with suppress(Stopped):
+                    while process.poll() is None:
+                        servers.pause(0.05)
+                process.terminate()
                 code = process.wait()
-        sys.exit(code if code >= 0 else 130)
+        sys.exit(130 if code == -signal.SIGTERM else code)  # it had not begun
 
     def run(self, keep):
         with Servers(settings.VAR) as servers:
             try:
                 self.stdout.write("A broker, a worker and beat are starting.")
                 port = self.start(servers)
-                self.show_rows(port)
+                self.show_rows(servers, port)
                 if keep:
                     self.stay(servers, port)
-            except KeyboardInterrupt:
+            except Stopped:
                 self.stdout.write("Stopping.")
                 raise
 
@@ -79,11 +79,11 @@ class Command(BaseCommand):
         servers.start("worker", *CELERY, "worker", "-c", "2", "-l", "INFO")
         schedule = str(settings.VAR / "schedule")
         servers.start("beat", *CELERY, "beat", "-s", schedule, "-l", "INFO")
-        if not answers(port, web):
+        if not servers.answers(port, web):
             raise CommandError(f"nothing answers on port {port}:\n" + log("web"))
         return port
 
-    def show_rows(self, port):
+    def show_rows(self, servers, port):
         """Create the rows; print a line for each when it is DONE."""
         began = timezone.now()
         waiting = list(create_rows(port, began))
@@ -100,7 +100,7 @@ class Command(BaseCommand):
             if timezone.now() > began + timedelta(seconds=LIMIT):
                 names = ", ".join(row.get_task_info() for row, *_ in waiting)
                 raise CommandError(f"not DONE within a minute: {names}\n" + log("worker"))
-            time.sleep(0.05)
+            servers.pause(0.05)
         self.stdout.write(f"All {number} rows are DONE.")
 
     def stay(self, servers, port):
@@ -123,8 +123,8 @@ Ctrl-C ends it all."""
         try:
             for second in count():
                 trickle.drip(second, f"{site}/page")
-                time.sleep(1)
-        except KeyboardInterrupt:
+                servers.pause(1)
+        except Stopped:
             self.stdout.write("Stopping.")
 
 
