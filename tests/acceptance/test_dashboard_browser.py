@@ -129,7 +129,7 @@ def workers_of(page):
 
 def test_with_a_worker_online_all_can_be_read(page, monkeypatch):
     some_history()
-    monkeypatch.setattr(broker, "workers", lambda timeout: ["celery@here"])
+    monkeypatch.setattr(broker, "workers", lambda timeout: [broker.Worker("celery@here", None)])
     page.goto(URL)
     expect(workers_of(page)).to_contain_text("1")
     assert_accessible(page, "#main")

@@ -116,7 +116,7 @@ def test_the_page_of_a_row(page, rows):
     assert page.input_value("[name=note]") == "typed"
     page.locator("#st2-live button", has_text="Stop").click()
     expect(page.get_by_text("Stopped: 1.")).to_be_visible()
-    expect(badge).to_have_text("Failed")
+    expect(badge).to_have_text("Stopped")
 
 
 def test_the_dashboard(page, rows):
