@@ -186,7 +186,7 @@ def _tiles(facts: Figures) -> list[dict[str, str]]:
     if facts.unserved:
         text = translate("No worker serves {queues}.")
         text = text.format(queues=queues.names(facts.unserved))
-        queued = ("failed", queued[1], f"{queued[2]} {text}".strip())
+        queued = ("failed", queued[1], ". ".join(filter(None, [queued[2], text])))
     last_reset = ("failed" if is_late else "marked", unknown, "")
     if facts.last_reset is not None:
         ago = translate("{time} ago").format(time=cells.duration(facts.last_reset))

@@ -127,7 +127,9 @@ def assert_accessible(page, within=None):
     """
     from axe_playwright_python.sync_playwright import Axe
 
+    page.context.set_offline(True)  # a page that refreshes itself would change meanwhile
     found = Axe().run(page, context=within).response["violations"]
+    page.context.set_offline(False)
     serious = [
         f"{one['id']}: {one['help']}: {node['html'][:200]} {node['failureSummary']}"
         for one in found
