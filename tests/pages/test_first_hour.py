@@ -69,7 +69,7 @@ def test_the_quickstart_ends_with_a_failed_row_that_a_click_resets(project, runn
     wait_until(lambda: statuses(project) == {30}, what=project.log)
     page.goto("/admin/hello/hellotask/")
     expect(page.locator("#result_list .st2-badge")).to_have_text(["Done"] * 3)
-    page.get_by_role("link", name="Dashboard").click()
+    page.locator("#content").get_by_role("link", name="Dashboard").click()
     expect(page.get_by_text("hello.hellotask").first).to_be_visible()
     page.context.close()
 

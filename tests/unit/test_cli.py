@@ -53,6 +53,7 @@ def test_a_call_that_is_refused(words, code, error):
 
 
 def test_a_worker_of_another_broker_than_the_projects_is_named(monkeypatch):
+    monkeypatch.delenv("CELERY_BROKER_URL", raising=False)  # which Celery prefers to the setting
     start = ("--workspace", "/nowhere", "start")  # which ends there
     _, said = run("-r", "redis://:secret@h/1", *start)
     assert "Warning: the worker takes rows from redis://:**@h" in said and "secret" not in said

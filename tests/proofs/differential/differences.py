@@ -62,8 +62,9 @@ WORDING = {
     ),
     2910009: (
         SENTENCE,
-        r"(task \S+ calling \S+ failed with error message:) (.*)\.",
-        r"(task \S+ calling \S+ failed with error message:) \w+: (.*?)(?:; .*)?\.",
+        r"(task \S+ calling do_task_main)(?:_step1)?(\S* failed with error message:) (.*)\.",
+        r"(task \S+ calling do_task_main)(?:_step1)?(\S* failed with error message:) "
+        r"\w+: (.*?)(?:; .*)?\.",
     ),
 }
 
