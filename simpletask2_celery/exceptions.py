@@ -70,7 +70,7 @@ class ClaimLost(DjangoSimpleTask2Error):
 
 
 class RowEnded(ClaimLost):
-    """A run has lost its claim because its row was stopped, marked done or deleted."""
+    """A run has lost its claim: its row was stopped, marked done, given up or deleted."""
 
 
 class RowLocked(DjangoSimpleTask2Error):

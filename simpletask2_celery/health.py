@@ -85,7 +85,11 @@ def _workers(answer: "list[Worker] | None | at_once.Problem") -> Finding:
 
 
 def _queues(tables: list[ModelFigures], answer: "list[Worker] | None | at_once.Problem") -> Finding:
-    served = None if isinstance(answer, at_once.Problem) else figures.served(tables, answer)
+    try:
+        served = None if isinstance(answer, at_once.Problem) else figures.served(tables, answer)
+        is_late = queues.is_late(served or [])
+    except Exception as error:  # of a setting, or of a route of the project's
+        return Finding("queues", False, None, f"not read ({type(error).__name__})")
     if served is None:
         return Finding("queues", True, None, "not known which of them a worker serves")
     unserved = queues.unserved(served)
@@ -97,7 +101,7 @@ def _queues(tables: list[ModelFigures], answer: "list[Worker] | None | at_once.P
             f"no worker serves {queues.names(unserved)}; READY rows: {total}, oldest: {age:.0f} s"
         )
     value = [one.name for one in unserved]
-    return Finding("queues", not queues.is_late(served), value, text)
+    return Finding("queues", not is_late, value, text)
 
 
 def _rows(

@@ -162,7 +162,7 @@ def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
     if error.code in exceptions.NOTHING_TO_DO:
         logger.info("%s: nothing to do: %s", name, error, extra=about)
     elif isinstance(error, exceptions.RowEnded):
-        text = "%s: its run ends: the row was stopped, marked done or deleted."
+        text = "%s: its run ends: the row was stopped, marked done, given up or deleted."
         logger.info(text, name, extra=about)
     elif error.code in _BAD_MESSAGE:
         logger.error("%s: message refused: %s", name, error, extra=about)

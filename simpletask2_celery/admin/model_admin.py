@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import flatten_fieldsets, quote, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import NoReverseMatch, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
@@ -111,15 +111,17 @@ class SimpleTaskAdminMixin(Base):
     def get_list_display(self, request: HttpRequest) -> Any:
         """Return what a subclass has set; else the columns, and the model's first fields.
 
-        A relation is none of these: its words may take a query for each row.
+        A relation is none of these: its words may take a query for each row. Nor is a field that
+        the row's page does not show.
         """
         if self.list_display is not SimpleTaskAdminMixin.list_display:
             return super().get_list_display(request)
         columns = {*states.STATE_FIELDS, "add_time", "mod_time"}
+        shown = {*flatten_fieldsets(self.get_fieldsets(request))} - columns
         own = [
             field.name
             for field in self.opts.concrete_fields
-            if field.name not in columns
+            if field.name in shown
             and not (field.primary_key or field.is_relation or isinstance(field, LONG))
         ]
         name, *others = super().get_list_display(request)
@@ -164,8 +166,8 @@ class SimpleTaskAdminMixin(Base):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """Show the list, with a link to the dashboard."""
-        url = reverse(f"admin:{dashboard.NAME}", current_app=self.admin_site.name)
+        """Show the list, with a link to the dashboard where the site has it."""
+        url = self._url(dashboard.NAME)
         return super().changelist_view(request, {"dashboard_url": url, **(extra_context or {})})
 
     # -- the page of a row ---------------------------------------------------------
@@ -218,11 +220,10 @@ class SimpleTaskAdminMixin(Base):
         """Return what the page says of a row's state."""
         now = clock.now(str(row._state.db))
         look = cells.look(row, now)
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_state"
-        url = reverse(name, args=[quote(row.pk)], current_app=self.admin_site.name)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_state"
         actions = self.get_actions(request) if self.has_change_permission(request, row) else {}
         return {
-            "state_url": None if row.status == states.DONE else url,
+            "state_url": None if row.status == states.DONE else self._url(name, quote(row.pk)),
             "badge": cells.badge(look),
             "steps": cells.progress(row, look),
             "lease": cells.lease(row, now),
@@ -238,6 +239,13 @@ class SimpleTaskAdminMixin(Base):
                 if name in actions and row.status in statuses
             ],
         }
+
+    def _url(self, name: str, *args: str) -> str | None:
+        """Return a URL of the site; None where a project has taken it out."""
+        try:
+            return reverse(f"admin:{name}", args=args, current_app=self.admin_site.name)
+        except NoReverseMatch:
+            return None
 
     def response_action(
         self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any

@@ -4,9 +4,8 @@ from typing import Any
 
 from celery import _state, current_app
 from django.conf import settings
-from kombu.utils.url import maybe_sanitize_url
 
-from ..publishing.broker import is_same
+from ..publishing.broker import is_same, shown
 from .handlers import leases
 from .registry import Problems, check
 
@@ -93,7 +92,7 @@ def broker_url() -> Problems:
     used = current_app.conf.get("broker_url") if url and has_app() else url
     if not is_same(url, used):
         yield (
-            f"CELERY_BROKER_URL is {_shown(url)}, but the Celery app has {_shown(used)}.",
+            f"CELERY_BROKER_URL is {shown(url)}, but the Celery app has {shown(used)}.",
             "Keep one of them. app.conf.update(config_file.load(…)), app.conf.broker_url and "
             "Celery(broker=…) replace the setting, and it counts for nothing without "
             'app.config_from_object("django.conf:settings", namespace="CELERY").',
@@ -114,9 +113,11 @@ def _other_app(default: Any) -> Any:
     """Return an app that publishes in the thread that made it, to another broker, or None."""
     apps = (app for app in _state._get_active_apps() if default and app.set_as_current)
     url = default and default.conf.broker_write_url
-    return next((app for app in apps if not is_same(app.conf.broker_write_url, url)), None)
+    return next((app for app in apps if _leads_elsewhere(app, url)), None)
 
 
-def _shown(url: Any) -> str:
-    """Return a broker's URL without its password."""
-    return maybe_sanitize_url(str(url)) if url else "none"
+def _leads_elsewhere(app: Any, url: Any) -> bool:
+    try:
+        return not is_same(app.conf.broker_write_url, url)
+    except Exception:  # of a configuration that cannot be loaded: nobody uses this app
+        return False

@@ -171,10 +171,14 @@ def _takes_payload(handler: Any) -> bool:
     if not isinstance(function, FunctionType):
         return True
     # A decorator that takes everything passes it on; any other says itself what it takes.
-    function = inspect.unwrap(function, stop=lambda one: not _takes_everything(one))
     arguments = ["payload"] if isinstance(handler, staticmethod) else ["row", "payload"]
     try:
-        inspect.signature(function, follow_wrapped=False).bind(*arguments)
+        inner = inspect.unwrap(function, stop=lambda one: not _takes_everything(one))
+        signature = inspect.signature(inner, follow_wrapped=False)
+        # What a decorator passes on may have more arguments, which it adds.
+        (signature.bind if inner is function else signature.bind_partial)(*arguments)
+    except ValueError:  # decorators that wrap each other
+        return True
     except TypeError:
         return False
     return True

@@ -13,7 +13,6 @@ from typing import Any
 import click
 import yaml
 from celery.app.utils import find_app
-from kombu.utils.url import maybe_sanitize_url
 
 from .. import __version__
 from ..publishing import broker
@@ -109,7 +108,7 @@ def show_config(plan: supervisor.Plan) -> None:
     _app_of(plan)
     settings = config_file.celery_settings(plan.values)
     if "broker_url" in settings:
-        settings["broker_url"] = maybe_sanitize_url(settings["broker_url"])
+        settings["broker_url"] = broker.shown(settings["broker_url"])
     if "task_queues" in settings:
         settings["task_queues"] = [queue.name for queue in settings["task_queues"]]
     if "beat_schedule" in settings:  # without the project's own entries
@@ -143,7 +142,7 @@ def _warn_of_two_brokers(plan: supervisor.Plan) -> None:
     served = config_file.celery_settings(plan.values).get("broker_url", published)
     # The variable replaces what the file says, in the worker as well.
     if "CELERY_BROKER_URL" not in os.environ and not broker.is_same(published, served):
-        here, there = (maybe_sanitize_url(str(url)) for url in (served, published))
+        here, there = broker.shown(served), broker.shown(published)
         click.echo(
             f"Warning: the worker takes rows from {here}, and the project publishes them to "
             f"{there}. Let the project load the file, too, or give both the same broker.",

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -254,7 +254,10 @@ def _locked(pidfile: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                pidfile.unlink(missing_ok=True)
+                file.truncate(0)  # where the folder is not ours, the file stays
+                with suppress(OSError):
+                    if _is_still(pidfile, file):
+                        pidfile.unlink()
             return
     raise _runs_already(pidfile, holder)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from celery import current_app
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
+from kombu.utils.url import maybe_sanitize_url
 
 from ..conf import conf
 from . import producers, to_celery
@@ -99,6 +100,19 @@ def is_same(url: Any, other: Any) -> bool:
         return _place(url) == _place(other)
     except Exception:  # of a transport that is not installed, say
         return bool(url == other)
+
+
+def shown(url: Any) -> str:
+    """Return a value of Celery's ``broker_url``, of one broker or several, without passwords."""
+    urls = url if isinstance(url, (list, tuple)) else str(url or "none").split(";")
+    return ";".join(_masked(str(one)) for one in urls)
+
+
+def _masked(url: str) -> str:
+    try:
+        return str(maybe_sanitize_url(url)) if "://" in url or url == "none" else "a URL"
+    except ValueError:
+        return "a URL"
 
 
 def _place(url: Any) -> tuple[Any, ...]:

@@ -105,7 +105,10 @@ def _why_not(
 def is_ended(model: type[Row], using: str, pk: Any, token: datetime.datetime | None) -> bool:
     """Tell whether a row was ended or deleted under its run, and by no other run."""
     state = tables.owned(model, using).filter(pk=pk).values_list("status", "start_time")
-    return retrying.persist(using, state.first) in (None, (DONE, token))
+    try:
+        return retrying.persist(using, state.first) in (None, (DONE, token))
+    except Error:  # that the claim is lost says enough
+        return False
 
 
 def unreserved(model: type[R], using: str) -> models.QuerySet[R]:

@@ -132,7 +132,7 @@ def read(task_models: Iterable[type[Row]] | None = None, history: bool = True) -
         broker=problem.text if isinstance(problem, at_once.Problem) else None,
         workers=None if workers is None else [one.name for one in workers],
         queues=values["queues"],
-        served=served(tables, workers),
+        served=_served_if_known(tables, workers),
         last_reset=age,
         is_reset_missing=is_missing,
     )
@@ -203,6 +203,15 @@ def served(tables: list[ModelFigures], workers: list[Worker] | None) -> list[Que
         for one in {one.channel: one for one in (*table.channels, *table.waiting)}.values()
     )
     return queues.look(rows, workers)
+
+
+def _served_if_known(
+    tables: list[ModelFigures], workers: list[Worker] | None
+) -> list[Queue] | None:
+    try:
+        return served(tables, workers)
+    except Exception:  # of a setting, or of a route of the project's
+        return None
 
 
 def of_database(

@@ -58,9 +58,9 @@ def test_a_worker_of_another_broker_than_the_projects_is_named(monkeypatch):
     _, said = run("-r", "redis://:secret@h/1", *start)
     assert "Warning: the worker takes rows from redis://:**@h" in said and "secret" not in said
     assert "Warning" not in run(*start)[1]
-    monkeypatch.setattr(current_app.conf, "broker_url", "redis://h:6379/1")
+    monkeypatch.setattr(current_app.conf, "broker_write_url", "redis://h:6379/1")
     assert "Warning" not in run("-r", "redis://h/1?decode_responses=True", *start)[1]
-    monkeypatch.setattr(current_app.conf, "broker_url", "redis://h:6379/2")
+    monkeypatch.setattr(current_app.conf, "broker_write_url", "redis://h:6379/2")
     assert "Warning" in run("-r", "redis://h/1", *start)[1]
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://h/3")
     assert "Warning" not in run("-r", "redis://h/1", *start)[1]
@@ -142,3 +142,22 @@ def test_a_start_that_has_opened_a_pidfile_which_is_then_removed_makes_a_new_one
     monkeypatch.setattr(supervisor.fcntl, "flock", late)
     with supervisor._locked(path):
         assert path.read_text() == str(os.getpid())
+
+
+def test_a_pidfile_in_a_folder_of_somebody_elses_stays_and_is_empty(tmp_path, monkeypatch):
+    path = plan_in(tmp_path).pidfile
+
+    def refuse(*args, **kwargs):
+        raise PermissionError
+
+    with supervisor._locked(path):
+        monkeypatch.setattr(type(path), "unlink", refuse)
+    assert path.read_text() == ""
+
+
+def test_the_pidfile_of_another_supervisor_is_not_removed(tmp_path):
+    path = plan_in(tmp_path).pidfile
+    with supervisor._locked(path):
+        path.unlink()
+        path.write_text("another's")
+    assert path.read_text() == "another's"

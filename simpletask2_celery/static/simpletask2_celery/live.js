@@ -11,18 +11,19 @@ document.addEventListener("DOMContentLoaded", () => {
     }
 
     const isInUse = () => {
-        // A link that has the focus must not go away before it is pressed, nor selected text
-        // before it is copied.
+        // A link that the keyboard has reached must not go away before it is pressed, nor text
+        // that is selected before it is copied.
         const text = getSelection();
         const isSelected = !text.isCollapsed && live.contains(text.anchorNode);
-        return isSelected || live.contains(document.activeElement);
+        return isSelected || live.querySelector(":focus-visible") !== null;
     };
     const refresh = async () => {
         if (paused || document.hidden || isInUse()) {
             return;
         }
         const url = live.dataset.url || location.href;
-        const answer = await fetch(url, { headers: { Accept: "text/html" } });
+        const signal = AbortSignal.timeout(10000);
+        const answer = await fetch(url, { headers: { Accept: "text/html" }, signal });
         if (!answer.ok || answer.redirected) {
             return; // signed out, or a server that starts again: what is shown stays
         }

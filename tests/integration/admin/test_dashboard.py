@@ -6,11 +6,13 @@ import socket
 import pytest
 from celery import current_app
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from simpletask2_celery.admin import dashboard
 from simpletask2_celery.rows import at_once
 from simpletask2_celery.watching import counts, figures
 from tests.support.fixtures import queue_name, queued
@@ -178,3 +180,21 @@ def test_a_model_that_no_admin_shows_has_a_card_without_links(page):
     text = page()
     assert 'id="st2-jobs-everyjob-default"' in text and "/admin/jobs/everyjob/" not in text
     queued()
+
+
+def test_who_walks_through_what_a_site_has_meets_no_missing_table(admin_client):
+    model = dashboard.Dashboard
+    with CaptureQueriesContext(connection) as queries:
+        assert model.objects.count() == 0 and not model._default_manager.exists()
+    assert not len(queries)
+    assert model._meta.app_config is apps.get_app_config("simpletask2_celery")
+    assert "simpletask2_celery_dashboard" not in connection.introspection.table_names()
+
+
+def test_a_site_without_it_has_lists_without_a_link(rf, admin_user, monkeypatch):
+    modeladmin = admin.site.get_model_admin(ChannelJob)
+    monkeypatch.setattr(dashboard, "NAME", "no_such_page")
+    request = rf.get("/")
+    request.user = admin_user
+    text = modeladmin.changelist_view(request).render().content.decode()
+    assert "st2-tool" not in text

@@ -193,6 +193,19 @@ def based(line):
         ),
         ({"celery.py": FILE, "settings.py": "del CELERY_BROKER_URL"}, [], []),
         ({"celery.py": "app.conf.broker_url = 'redis://:secret@h'"}, ["W014"], ["redis://:**@h"]),
+        (
+            {
+                "celery.py": "app.conf.broker_url = "
+                "'sentinel://:secret@h:1;sentinel://:secret@i:2;secret@j'"
+            },
+            ["W014"],
+            ["sentinel://:**@h:1;sentinel://:**@i:2;a URL"],
+        ),
+        (
+            {"celery.py": "app.conf.broker_url = ['redis://:secret@h', 'redis://:secret@i']"},
+            ["W014"],
+            ["redis://:**@h;redis://:**@i"],
+        ),
         ({"celery.py": "app = Celery('proj', broker='redis://h')"}, ["W002", "W008", "W014"], []),
         ({"settings.py": "CELERY_BROKER_URL = 'redis://127.0.0.1:1'"}, [], []),
         # -- two apps

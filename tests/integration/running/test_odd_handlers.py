@@ -9,6 +9,7 @@ from contextvars import ContextVar
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded, WorkerShutdown
+from django.db import OperationalError
 from django.db.models.signals import post_init
 from django.utils import timezone, translation
 
@@ -353,3 +354,22 @@ def test_a_run_that_an_operator_has_ended_is_no_error(using, handler, caplog, ho
     assert result.state == "SUCCESS" and result.result["error"]["code"] == code
     assert [(r.levelname, r.code) for r in said] == [("INFO", code)]
     assert not [r for r in caplog.records if r.levelno > 20]
+
+
+def test_a_database_that_fails_then_hides_no_lost_claim(using, handler, monkeypatch):
+    def told(row, payload):
+        Job.objects.using(using).get(pk=row.pk).reset()
+        monkeypatch.setattr(claiming.retrying, "persist", fails)
+
+    def fails(*args):
+        raise OperationalError("gone")
+
+    row = Job.objects.using(using).create(what=handler(told))
+    monkeypatch.setattr(executor.transitions, "finish", lambda row, ended: _lost(row))
+    with pytest.raises(exceptions.ClaimLost) as caught:
+        run(row)
+    assert not isinstance(caught.value, exceptions.RowEnded)
+
+
+def _lost(row):
+    raise exceptions.claim_lost(row.get_task_info())

@@ -9,6 +9,7 @@ from django.db import OperationalError, connections
 from django.utils import timezone
 
 from simpletask2_celery import health
+from simpletask2_celery.publishing import broker
 from simpletask2_celery.recovery import auto_reset, hints
 from simpletask2_celery.rows import at_once
 from simpletask2_celery.watching import counts, figures
@@ -177,3 +178,15 @@ def test_without_a_redis_cache_djangos_own_serves(settings):
     auto_reset.run()
     assert auto_reset.age() < 5
     assert hints.be_first("asked-for", 60) and not hints.be_first("asked-for", 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("UNSERVED_TIMEOUT", "300"), ("PUBLISH_TO", "somewhere")]
+)
+def test_a_setting_of_the_wrong_type_is_a_line_and_no_error(settings, monkeypatch, name, value):
+    monkeypatch.setattr(broker, "workers", lambda timeout: [broker.Worker("celery@here", [])])
+    ChannelJob.objects.bulk_create([ChannelJob(topic="mail")])
+    setattr(settings, f"DJANGO_SIMPLETASK2_{name}", value)
+    found = findings()["queues"]
+    assert not found.ok and found.text == "not read (ImproperlyConfigured)"
+    assert name == "UNSERVED_TIMEOUT" or figures.read().served is None

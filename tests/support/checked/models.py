@@ -25,6 +25,14 @@ def passes_on(function):
     return call
 
 
+def passes_more(function):
+    @wraps(function)
+    def call(*args, **kwargs):
+        return function(*args, cache={}, **kwargs)
+
+    return call
+
+
 def without_payload(function):
     @wraps(function)
     def call(self, payload=None):
@@ -429,6 +437,11 @@ class HandlerDecorated(SimpleTask):
 class HandlerAdapted(SimpleTask):
     @without_payload
     def do_task_main(self): ...
+
+
+class HandlerGivenMore(SimpleTask):
+    @passes_more
+    def do_task_main(self, payload, cache): ...
 
 
 class HandlerOpen(SimpleTask):
