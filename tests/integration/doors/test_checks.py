@@ -199,12 +199,12 @@ def based(line):
                 "'sentinel://:secret@h:1;sentinel://:secret@i:2;secret@j'"
             },
             ["W014"],
-            ["sentinel://:**@h:1;sentinel://:**@i:2;a URL"],
+            ["sentinel://:**@h:1/;sentinel://:**@i:2/;a URL"],
         ),
         (
             {"celery.py": "app.conf.broker_url = ['redis://:secret@h', 'redis://:secret@i']"},
             ["W014"],
-            ["redis://:**@h;redis://:**@i"],
+            ["redis://:**@h/;redis://:**@i/"],
         ),
         ({"celery.py": "app = Celery('proj', broker='redis://h')"}, ["W002", "W008", "W014"], []),
         ({"settings.py": "CELERY_BROKER_URL = 'redis://127.0.0.1:1'"}, [], []),
