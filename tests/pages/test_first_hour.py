@@ -113,6 +113,27 @@ def test_a_worker_starts_anew_when_the_code_changes(project, running, patience, 
     wait_until(lambda: project.log.read_text().count(" ready.") == 2, what=project.log)
 
 
+def test_beat_of_the_database_has_the_entry(project, running):
+    pytest.importorskip("django_celery_beat")
+    call_command("startproject", "proj", str(project.folder))
+    steps = blocks(QUICKSTART)
+    for block in steps[: next(n for n, one in enumerate(steps) if one.text.startswith("celery "))]:
+        if block.language == "python":
+            project.write(block)
+    project.add("hello/__init__.py", "")
+    project.add(
+        "proj/settings.py",
+        'INSTALLED_APPS += ["django_celery_beat"]\nDJANGO_SIMPLETASK2_AUTO_RESET_INTERVAL = 1',
+    )
+    project.run("python", "manage.py", "migrate", "-v", "0")
+    scheduler = "django_celery_beat.schedulers:DatabaseScheduler"
+    running.append(project.start("celery", "-A", "proj", "beat", "-l", "INFO", "-S", scheduler))
+    sent = "Sending due task simpletask2-auto-reset (simpletask2_celery.do_auto_reset)"
+    wait_until(lambda: project.log.read_text().count(sent) >= 2, what=project.log)
+    entries = "SELECT task FROM django_celery_beat_periodictask WHERE enabled"
+    assert ("simpletask2_celery.do_auto_reset",) in asked(project, entries)
+
+
 def change(project, old, new):
     file = project.folder / "hello/models.py"
     text = file.read_text()

@@ -11,6 +11,8 @@ from simpletask2_celery.running import executor
 from simpletask2_celery.running.proxy import fetching, policy
 from tests.support.project.jobs.models import Steps
 
+MANY = 256  # connections to a host that are kept
+
 
 class Site(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -95,3 +97,32 @@ def test_whatever_a_step_returns_does_not_fail_it(using, monkeypatch, answer):
     assert executor.run(Steps, using, row.pk)["data"] is answer
     row.refresh_from_db()
     assert row.success is True
+
+
+def test_connections_are_kept_for_as_many_requests_as_run_at_a_time():
+    together = threading.Barrier(MANY)
+    opened = []
+
+    class Keeping(Site):
+        def setup(self):
+            opened.append(1)
+            super().setup()
+
+        def do_GET(self):
+            together.wait(20)
+            super().do_GET()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keeping) as server:
+        server.request_queue_size = MANY
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for _ in range(2):
+            threads = [threading.Thread(target=get, args=[url]) for _ in range(MANY)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+        fetching._sessions[policy.current()].close()
+        fetching._sessions.clear()
+        server.shutdown()
+    assert len(opened) == MANY
