@@ -53,17 +53,19 @@ def test_a_call_that_is_refused(words, code, error):
 
 
 def test_a_worker_of_another_broker_than_the_projects_is_named(monkeypatch):
-    monkeypatch.delenv("CELERY_BROKER_URL", raising=False)  # which Celery prefers to the setting
     start = ("--workspace", "/nowhere", "start")  # which ends there
-    _, said = run("-r", "redis://:secret@h/1", *start)
-    assert "Warning: the worker takes rows from redis://:**@h" in said and "secret" not in said
-    assert "Warning" not in run(*start)[1]
-    monkeypatch.setattr(current_app.conf, "broker_write_url", "redis://h:6379/1")
-    assert "Warning" not in run("-r", "redis://h/1?decode_responses=True", *start)[1]
-    monkeypatch.setattr(current_app.conf, "broker_write_url", "redis://h:6379/2")
-    assert "Warning" in run("-r", "redis://h/1", *start)[1]
-    monkeypatch.setenv("CELERY_BROKER_URL", "redis://h/3")
-    assert "Warning" not in run("-r", "redis://h/1", *start)[1]
+    with monkeypatch.context() as patch:  # which is over before the tests' broker is asked
+        patch.delenv("CELERY_BROKER_URL", raising=False)  # which Celery prefers to the setting
+        _, said = run("-r", "redis://:secret@h/1", *start)
+        assert "Warning: the worker takes rows from redis://:**@h" in said
+        assert "secret" not in said
+        assert "Warning" not in run(*start)[1]
+        patch.setattr(current_app.conf, "broker_write_url", "redis://h:6379/1")
+        assert "Warning" not in run("-r", "redis://h/1?decode_responses=True", *start)[1]
+        patch.setattr(current_app.conf, "broker_write_url", "redis://h:6379/2")
+        assert "Warning" in run("-r", "redis://h/1", *start)[1]
+        patch.setenv("CELERY_BROKER_URL", "redis://h/3")
+        assert "Warning" not in run("-r", "redis://h/1", *start)[1]
 
 
 def test_the_app_is_asked_for():
