@@ -124,7 +124,7 @@ def mark_selected_tasks_done(
     modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]
 ) -> None:
     """Mark the rows DONE that are not; a run under way loses its claim."""
-    _Work(modeladmin, request, queryset).end(_mark, translate("Marked done."), _COMPLETED)
+    _Work(modeladmin, request, queryset).end(states.mark, translate("Marked done."), _COMPLETED)
 
 
 @admin.action(permissions=["change"], description=_("Force to do selected tasks"))
@@ -218,13 +218,6 @@ class _Work:
         if published and publisher.has_failed():
             text = translate("The broker has not taken all of them. Auto-reset publishes the rest.")
             say(text, messages.WARNING)
-
-
-def _mark(now: datetime) -> dict[str, Any]:
-    """Return the columns of a row that is marked done: its ``success`` stays what it is."""
-    values = states.end(now, None)
-    del values["success"]
-    return values
 
 
 def _run(row: Any) -> int | None:

@@ -243,9 +243,13 @@ def _changelist(one: ModelFigures, site: AdminSite) -> str | None:
     meta = one.model._meta
     if one.using != "default" or not site.is_registered(one.model):
         return None
+    return url(site, f"{meta.app_label}_{meta.model_name}_changelist")
+
+
+def url(site: AdminSite, name: str, *args: str) -> str | None:
+    """Return a URL of the admin; None where a project has taken it out."""
     try:
-        name = f"admin:{meta.app_label}_{meta.model_name}_changelist"
-        return reverse(name, current_app=site.name)
+        return reverse(f"admin:{name}", args=args, current_app=site.name)
     except NoReverseMatch:
         return None
 

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, path, reverse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
@@ -167,7 +167,7 @@ class SimpleTaskAdminMixin(Base):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
         """Show the list, with a link to the dashboard where the site has it."""
-        url = self._url(dashboard.NAME)
+        url = dashboard.url(self.admin_site, dashboard.NAME)
         return super().changelist_view(request, {"dashboard_url": url, **(extra_context or {})})
 
     # -- the page of a row ---------------------------------------------------------
@@ -221,9 +221,10 @@ class SimpleTaskAdminMixin(Base):
         now = clock.now(str(row._state.db))
         look = cells.look(row, now)
         name = f"{self.opts.app_label}_{self.opts.model_name}_state"
+        is_over = row.status == states.DONE
         actions = self.get_actions(request) if self.has_change_permission(request, row) else {}
         return {
-            "state_url": None if row.status == states.DONE else self._url(name, quote(row.pk)),
+            "state_url": None if is_over else dashboard.url(self.admin_site, name, quote(row.pk)),
             "badge": cells.badge(look),
             "steps": cells.progress(row, look),
             "lease": cells.lease(row, now),
@@ -239,13 +240,6 @@ class SimpleTaskAdminMixin(Base):
                 if name in actions and row.status in statuses
             ],
         }
-
-    def _url(self, name: str, *args: str) -> str | None:
-        """Return a URL of the site; None where a project has taken it out."""
-        try:
-            return reverse(f"admin:{name}", args=args, current_app=self.admin_site.name)
-        except NoReverseMatch:
-            return None
 
     def response_action(
         self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
 
+from ..rows import task_info
 from ..rows.model import Row, task_models
 from ..running import steps
 from .registry import Problems, check
@@ -28,7 +29,7 @@ def handlers() -> Problems:
     """A model whose final_step, or a step before it, has no handler."""
     for model, step in _steps():
         if not steps.has_handler(model, step):
-            name = steps.handler_name(step)
+            name = task_info.handler_name(step)
             yield (
                 f"{model.__name__} has final_step = {model.final_step!r} but no method {name}.",
                 f"Add {name}(self, payload=None) (for step 1 do_task_main will do), or lower "
@@ -135,9 +136,7 @@ def _handlers() -> Iterator[tuple[Any, str]]:
     """Yield each model and the name of each method that runs as one of its steps."""
     for model, step in _steps():
         if steps.has_handler(model, step):
-            name = steps.handler_name(step)
-            is_whole_task = getattr(getattr(model, name), "is_whole_task", False)
-            yield model, "do_task_main" if is_whole_task else name
+            yield model, task_info.handler(model, step)
 
 
 def _of_class(model: Any, name: str) -> Any:
@@ -191,7 +190,7 @@ def _takes_everything(function: Callable[..., Any]) -> bool:
 
 def _is_step(model: Any, name: str, step: int) -> bool:
     """Tell whether a method is a step's, or of a base whose steps the model cuts short."""
-    if name == steps.handler_name(step) and 1 <= step <= model.final_step:
+    if name == task_info.handler_name(step) and 1 <= step <= model.final_step:
         return True
     home, chosen = (_home(model, one) for one in (name, "final_step"))
     return home is not chosen and issubclass(chosen, home)

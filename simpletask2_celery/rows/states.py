@@ -35,7 +35,12 @@ def step(number: int, now: datetime.datetime) -> dict[str, Any]:
 
 def end(now: datetime.datetime, success: bool | None) -> dict[str, Any]:
     """Return the columns of a row that is DONE ``now``."""
-    return {"status": DONE, "success": success, "done_time": now, "auto_reset_time": None}
+    return {**mark(now), "success": success}
+
+
+def mark(now: datetime.datetime) -> dict[str, Any]:
+    """Return the columns of a row that is marked done: its ``success`` stays what it is."""
+    return {"status": DONE, "done_time": now, "auto_reset_time": None}
 
 
 def stop(now: datetime.datetime) -> dict[str, Any]:

@@ -23,9 +23,17 @@ def text(model: type[Model], pk: object) -> str:
     return f"{model._meta.app_label}.{model._meta.model_name}:{key}"
 
 
+def handler_name(step: int | str) -> str:
+    """Return the name of the method that is called for a step."""
+    return f"do_task_main_step{step}"
+
+
 def handler(model: type[Model], step: int) -> str:
-    """Return the name of the user's method that handles a step; the first may be the whole task."""
-    name = f"do_task_main_step{step}"
+    """Return the name of the user's method that handles a step.
+
+    By default the first step calls ``do_task_main``: its method is marked ``is_whole_task``.
+    """
+    name = handler_name(step)
     is_whole = getattr(getattr(model, name, None), "is_whole_task", False)
     return "do_task_main" if is_whole else name
 

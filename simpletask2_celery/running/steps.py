@@ -39,20 +39,12 @@ def marked(**marks: bool) -> Callable[[F], F]:
     return mark
 
 
-def handler_name(step: int | str) -> str:
-    """Return the name of the method that handles a step."""
-    return f"do_task_main_step{step}"
-
-
 def has_handler(model: type[Row], step: int) -> bool:
     """Tell whether the user has written the handler of a step.
 
-    By default step 1 calls ``do_task_main`` (marked ``is_whole_task``), which has to be
-    written (marked ``is_missing``).
+    By default that of step 1 is ``do_task_main``, which has to be written (marked ``is_missing``).
     """
-    handler = getattr(model, handler_name(step), None)
-    if getattr(handler, "is_whole_task", False):
-        handler = getattr(model, "do_task_main", None)
+    handler = getattr(model, task_info.handler(model, step), None)
     return callable(handler) and not getattr(handler, "is_missing", False)
 
 
@@ -71,7 +63,7 @@ def require_step(row: Row, step: Any) -> None:
 
 
 def _no_handler(model: type[Row], step: int | str) -> exceptions.DjangoSimpleTask2Error:
-    name, handler = model._meta.label_lower, handler_name(step)
+    name, handler = model._meta.label_lower, task_info.handler_name(step)
     return exceptions.error(exceptions.NO_HANDLER, model=name, handler=handler)
 
 
@@ -85,7 +77,7 @@ def call(row: Row, step: int, payload: dict[str, Any]) -> Ended:
     began = time.perf_counter()
     try:
         with sessions.leaving_nothing_open(), savepoint(str(row._state.db)):
-            data = getattr(row, handler_name(step))(payload)
+            data = getattr(row, task_info.handler_name(step))(payload)
             if inspect.isawaitable(data):
                 _require_a_thread(row, step, data)
                 data = _awaited(data)
