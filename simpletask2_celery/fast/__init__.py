@@ -5,7 +5,7 @@ None, and the plain path beside its call does the work. A function also returns 
 something is unusual about the model, the values, the app or the broker. Otherwise it returns
 something that is ready to run; ``keep_one_client`` alone changes a kombu channel in place.
 docs/evidence/performance.md says what each is worth.
-- ``statements``: the INSERT, the claim and the saves of a run, without the ORM's compiler
+- ``statements``: the claim and the saves of a run, without the ORM's compiler
 - ``templates``: Celery's message of a row, made once a kind, copied, and pushed by the thousand
 - ``clients``: one Redis client for all messages of a kombu channel
 """
@@ -31,7 +31,6 @@ def _if_wanted(shortcut: Callable[P, R]) -> Callable[P, R | None]:
     return switched
 
 
-insert_of = _if_wanted(statements.insert_of)
 claim_of = _if_wanted(statements.claim_of)
 update_of = _if_wanted(statements.update_of)
 keys_of = _if_wanted(statements.keys_of)

@@ -1,8 +1,7 @@
 """The statements of a row's life, compiled once a model.
 
 The claim updates a row and loads it by one query, where the database has UPDATE … RETURNING.
-Each later write of a run is an UPDATE behind its fence. A new row is one INSERT. A page of keys
-is one parameter.
+Each later write of a run is an UPDATE behind its fence. A page of keys is one parameter.
 """
 
 import datetime
@@ -64,38 +63,6 @@ def claim_of(
         return model.from_db(using, names, [row[name] for name in names])
 
     return claim
-
-
-def insert_of(
-    row: Any, using: str, fields: list[Any], returning: list[Any]
-) -> Callable[[], Any] | None:
-    """Return a function that inserts a row and returns the value of its automatic key."""
-    model: Any = type(row)
-    key, connection = model._meta.pk, connections[using]
-    if (
-        connection.vendor != "postgresql"
-        or not _is_plain(model)
-        or not _is_one_plain_table(model)
-        or returning != [key]
-        or key in fields
-        or key.get_db_converters(connection)
-        or not _are_plain(vars(row).get(field.attname) for field in fields)
-    ):
-        return None
-    pairs = [(field, field.pre_save(row, True)) for field in fields]
-    parameters = _parameters(model, using, pairs, {})
-    if not _are_plain(parameters):
-        return None
-    columns = tuple([field.column for field in fields])
-    empty = tuple([one is None for one in parameters])  # most are: NULL needs no parameter
-
-    def insert() -> Any:
-        with connection.cursor() as cursor:
-            statement = _insert(model, using, columns, empty)
-            cursor.execute(statement, [one for one in parameters if one is not None])
-            return cursor.fetchone()[0]
-
-    return insert
 
 
 def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None] | None:
@@ -242,15 +209,6 @@ def _update(
         unlocked = f"SELECT {key} FROM {table} WHERE {condition}"
         condition = f"{key} = ({unlocked} FOR NO KEY UPDATE SKIP LOCKED)"
     return f"UPDATE {table} SET {values} WHERE {condition}"
-
-
-@lru_cache(maxsize=1000)
-def _insert(model: Any, using: str, columns: tuple[str, ...], empty: tuple[bool, ...]) -> str:
-    quote = connections[using].ops.quote_name
-    names = ", ".join(map(quote, columns))
-    values = ", ".join("NULL" if is_empty else "%s" for is_empty in empty)
-    table, key = quote(model._meta.db_table), quote(_field(model, "pk").column)
-    return f"INSERT INTO {table} ({names}) VALUES ({values}) RETURNING {key}"
 
 
 @cache

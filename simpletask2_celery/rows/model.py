@@ -14,7 +14,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import exceptions, fast
+from .. import exceptions
 from ..conf import conf
 from . import clock, deadline, fence, redis_connection, seen, states, task_info, timeouts
 from .states import STATE_FIELDS
@@ -176,9 +176,6 @@ class Row(models.Model):
                 self._be_looked_after()
                 saving.is_inserted = True
             saving.is_created = table is self._meta.concrete_model
-        shortcut = None if raw else fast.insert_of(self, using, fields, returning_fields)
-        if shortcut is not None:
-            return [(shortcut(),)]
         insert: Any = super()._do_insert  # type: ignore[misc]
         return insert(manager, using, fields, returning_fields, raw)
 

@@ -2,7 +2,7 @@
 
 import os
 
-NAMES = ["all", "insert", "claim", "update", "copies", "pushes", "clients", "keys"]
+NAMES = ["all", "claim", "update", "copies", "pushes", "clients", "keys"]
 
 
 def environ(*names):
@@ -45,7 +45,6 @@ def _clients():
 
 LEAVE_OUT = {
     "all": _all,
-    "insert": _declining("insert_of"),
     "claim": _declining("claim_of"),
     "update": _declining("update_of"),
     "copies": _declining("copier"),
