@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.app.task import Context
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 
 from . import exceptions
 from .conf import conf
@@ -22,6 +22,7 @@ from .running import envelope, only_json
 
 logger = logging.getLogger(__name__)
 
+EARLY = 2.0  # seconds: an earlier message is none of a row's own, and does nothing
 UNLOCKED = 1.0  # seconds after which a row that a transaction had locked is tried again
 
 #: Codes of a message that names no row: it is answered and acknowledged.
@@ -85,14 +86,12 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
         task_model, database, pk = lookup.named_row(app_label, model, key, using)
         name = task_info.text(task_model, pk)
         # In a context of its own: another row must not see what this handler activates.
-        result = copy_context().run(executor.run, task_model, database, pk, noted=noted)
+        run = executor.run_until_done if request.is_eager else executor.run
+        result = copy_context().run(run, task_model, database, pk, noted=noted)
     except DjangoSimpleTask2Error as error:
-        # A transaction has locked the row, and this message will not come again. Entries of the
-        # Redis lists cannot wait, so there the lease decides.
-        is_locked = isinstance(error, exceptions.RowLocked) and not request.is_eager
-        if is_locked and conf.publish_to != "redis":
+        if (wait := _comes_too_early(error)) is not None and not request.is_eager:
             rows = task_model._base_manager.using(database).filter(pk=pk, status=Row.READY)
-            publisher.publish_on_commit(rows, using=database, countdown=UNLOCKED)
+            publisher.publish_on_commit(rows, using=database, countdown=wait)
         return _answer(name or task_info.short((app_label, model, key)), error)
     finally:
         if not request.is_eager:
@@ -101,6 +100,21 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
     if not request.ignore_result:
         result = envelope.storable(result)
     return envelope.success(result)
+
+
+def _comes_too_early(error: DjangoSimpleTask2Error) -> float | None:
+    """Return after how many seconds a message is to come once more; None if it is not.
+
+    A transaction has locked the row, or the clocks of broker, worker and database disagree by a
+    little. Entries of the Redis lists cannot wait, so there the lease decides.
+    """
+    if conf.publish_to == "redis":
+        return None
+    if isinstance(error, exceptions.RowLocked):
+        return UNLOCKED
+    if isinstance(error, exceptions.NotDue) and error.seconds <= EARLY:
+        return error.seconds
+    return None
 
 
 def _run_each(
@@ -113,6 +127,9 @@ def _run_each(
             done += _run(request, app_label, model, key, using)["success"]
         except SoftTimeLimitExceeded:  # of the message
             raise
+        except Retry as retry:  # the row has a message of its own again
+            name = task_info.short(f"{app_label}.{model}:{key}")
+            logger.info("%s: %s", name, retry, extra={"task_info": name})
         except Exception as error:
             about: dict[str, Any] = {"task_info": task_info.short(f"{app_label}.{model}:{key}")}
             if isinstance(error, DjangoSimpleTask2Error):

@@ -7,16 +7,15 @@ run writes what the handler has changed, and only while the run holds the row (`
 
 from dataclasses import dataclass, field
 from functools import cache, partial, wraps
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.apps import apps
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import exceptions
 from ..conf import conf
-from . import clock, deadline, fence, redis_connection, seen, states, task_info, timeouts
+from . import deadline, due, fence, redis_connection, seen, states, task_info, timeouts
 from .states import STATE_FIELDS
 from .transactions import after_commit
 
@@ -52,6 +51,11 @@ class Row(models.Model):
     final_step = 1
     do_task_timeout = 300
     task_wait_timeout = 300
+
+    #: True of models.DurableTask, whose rows have the columns of ``memory``.
+    _is_durable = False
+    #: The columns that transitions write, and a save only where the caller has changed them.
+    _state_fields: ClassVar[frozenset[str]] = STATE_FIELDS
 
     _saving: "_Saving | None" = None
 
@@ -183,7 +187,7 @@ class Row(models.Model):
         """Set when auto-reset looks after a row that is about to be inserted."""
         is_unwatched = self.status == self.DOING and self.auto_reset_time is None
         if self.status == self.READY or is_unwatched:
-            self.auto_reset_time = clock.after(timezone.now(), self.get_task_wait_timeout())
+            self.auto_reset_time = due.look(self)
 
     @wraps(models.Model._do_update)
     def _do_update(  # type: ignore[override]
@@ -243,7 +247,7 @@ class Row(models.Model):
             seen.note(self, using)
         if saved.written and (own := fence.around(self, saved.using or "")) is not None:
             own.remember_loaded(self, saved.written)
-        if changed := STATE_FIELDS & {column.attname for column in saved.written}:
+        if changed := self._state_fields & {column.attname for column in saved.written}:
             after_commit(using or "default", partial(seen.remember_columns, self, changed))
 
 
