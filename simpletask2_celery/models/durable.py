@@ -13,8 +13,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ..rows import cancelling, clock, fence, memory, states
-from ..running import retries, steps
+from ..rows import clock, fence, memory, states
+from ..running import cancelling, retries, steps
 from .simple import SimpleTask
 
 _alters_data = steps.marked(alters_data=True)
@@ -103,7 +103,8 @@ class DurableTask(SimpleTask):
         A run under way loses its claim, and writes nothing any more. With ``terminate`` Celery is
         asked to raise SoftTimeLimitExceeded in its handler, which children of a prefork pool do
         alone; of a message with a chunk of rows, it ends the rest as well. Returns False for a row
-        that is DONE or gone.
+        that is DONE or gone. Raises ValueError for a row that is not saved, and RuntimeError
+        in a handler of the row's own.
         """
         return cancelling.cancel(self, terminate)
 

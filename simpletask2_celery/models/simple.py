@@ -202,7 +202,7 @@ class SimpleTask(Row):
         using = databases.of(self)
         claims = step == 1 or force
         if claims:
-            row = claiming.claim(type(self), using, self.pk, force)
+            row = claiming.claim(type(self), using, self.pk, force, resume=False)
         else:
             row = claiming.take_step(type(self), using, self.pk, step)
         vars(self).update(vars(row))  # the row as the database has it now, and its fence

@@ -23,16 +23,18 @@ LOCKED = 0.2  # seconds that a claim tries again for a row that a transaction ha
 LOOK = 0.05  # seconds between two such tries
 
 
-def claim(model: type[R], using: str, pk: Any, force: bool = False) -> R:
+def claim(model: type[R], using: str, pk: Any, force: bool = False, resume: bool = True) -> R:
     """Claim the row and load it: of any number of callers, one gets it.
 
     Raises DjangoSimpleTask2Error 2910004, 2910008, 2910013 or 2910015 for the others (section 5 of
-    the compatibility page); with ``force``, only 2910004. A row that is claimed and cannot be
+    the compatibility page); with ``force``, only 2910004. A durable
+    row begins after its last completed step, if it says so; with ``force``, or without ``resume``,
+    at the first one. A row that is claimed and cannot be
     loaded, because a field or a manager of the user's raises, fails with 2910009.
     """
     now = clock.now(using)
     try:
-        return _claim(model, using, pk, force, now)
+        return _claim(model, using, pk, force, resume and not force, now)
     except BaseException as error:
         is_ours = isinstance(error, (exceptions.DjangoSimpleTask2Error, Error))
         if is_ours or is_interruption(error) or not _fail_unloaded(model, using, pk, now):
@@ -41,9 +43,11 @@ def claim(model: type[R], using: str, pk: Any, force: bool = False) -> R:
         raise exceptions.handler_failed(name, handler, error) from error
 
 
-def _claim(model: type[R], using: str, pk: Any, force: bool, now: datetime.datetime) -> R:
+def _claim(
+    model: type[R], using: str, pk: Any, force: bool, resume: bool, now: datetime.datetime
+) -> R:
     values = states.claim(now, clock.after(now, model.do_task_timeout))
-    values |= memory.begun(model, now)
+    values |= memory.begun(model, now, resume)
     where = {"pk": pk, **({} if force else {"status": READY})}
     not_after = {} if force else due.columns(model, now)
     attempt: Callable[[], R | None] = partial(

@@ -33,8 +33,11 @@ DEEPEST = 30  # levels of JSON: JSON_VALID of MariaDB knows 32
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")  # as JSON escapes it
 
 
-def begun(model: Any, now: datetime.datetime) -> dict[str, Any]:
-    """Return the columns of a row that is claimed ``now``, for its next attempt."""
+def begun(model: Any, now: datetime.datetime, resume: bool) -> dict[str, Any]:
+    """Return the columns of a row that is claimed ``now``, for its next attempt.
+
+    With ``resume`` it goes on after the last completed step, where its model says so.
+    """
     if not model._is_durable:
         return {}
     request = current_task.request if current_task else None
@@ -43,13 +46,18 @@ def begun(model: Any, now: datetime.datetime) -> dict[str, Any]:
         "worker": _name(request and request.hostname),
         "celery_id": _name(request and request.id),
     }
-    if not model.resume:
+    if not (resume and model.resume):
         return {**values, "completed_step": 0, "pending_request": None}
     values["current_step"] = F("completed_step") + 1
     for before, column in enumerate(_STEP_TIMES):
         is_next = When(completed_step=before, then=Value(now, model._meta.get_field(column)))
         values[column] = Case(is_next, default=F(column))
     return values
+
+
+def resumes(row: Any) -> bool:
+    """Tell whether a row's next attempt begins after its last completed step."""
+    return bool(row._is_durable and row.resume)
 
 
 def completed(row: Any, step: int, request: Any = None) -> dict[str, Any]:

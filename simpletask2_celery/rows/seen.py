@@ -80,7 +80,8 @@ def begin_anew(row: Any) -> None:
         return
     for column in row._meta.concrete_fields:
         name = column.attname
-        if name in row._state_fields and is_same(vars(row).get(name), seen.values[name]):
+        is_state = name in row._state_fields and not column.editable  # run_after is an input, too
+        if is_state and is_same(vars(row).get(name), seen.values[name]):
             setattr(row, name, column.get_default())
 
 

@@ -73,14 +73,19 @@ def fail(row: Row, error: BaseException, ended: Ended | None = None) -> None:
     now = _now(row)
     step = ended.step if ended else row.current_step or 1
     values = states.end(now, success=False) | memory.failed(row, step, error, now)
-    try:
-        _write(row, values, exceptions.FINISH_NOT_SAVED)
-    except exceptions.DjangoSimpleTask2Error as unsaved:
-        if not _write_alone(row, {**values, "mod_time": now}):
-            raise
+    name, alone = task_info.text(type(row), row.pk), {**values, "mod_time": now}
+    if memory.resumes(row):  # its fields stay as its last completed step has left them
+        if not _write_alone(row, alone):
+            raise exceptions.claim_lost(name, exceptions.FINISH_NOT_SAVED)
         hold(row, values)
-        name = task_info.text(type(row), row.pk)
-        logger.warning("%s has failed, and saved no more than that: %s", name, unsaved)
+    else:
+        try:
+            _write(row, values, exceptions.FINISH_NOT_SAVED)
+        except exceptions.DjangoSimpleTask2Error as unsaved:
+            if not _write_alone(row, alone):
+                raise
+            hold(row, values)
+            logger.warning("%s has failed, and saved no more than that: %s", name, unsaved)
     _announce_end(row, ended, error)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import Error, transaction
 
 from .. import exceptions
@@ -51,6 +52,8 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
                     return result[0]
             if fault is Fault.REAL or time.monotonic() > end:
                 raise _as_raised(step, error, cause) from error
+        except SoftTimeLimitExceeded as error:  # between the handler and the commit
+            raise steps.Raised(error, Ended(step, 0.0, error=error)) from error
         time.sleep(random.uniform(0, _PAUSE))
         row = reload(row, own)
 

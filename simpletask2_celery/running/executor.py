@@ -8,12 +8,23 @@ from typing import Any
 from celery.exceptions import Retry
 
 from ..exceptions import ClaimLost, DjangoSimpleTask2Error, NotDue, RowEnded
-from ..rows import announcing, claiming, fence, interruptions, memory, sessions, transitions
+from ..rows import (
+    announcing,
+    claiming,
+    fence,
+    interruptions,
+    memory,
+    sessions,
+    task_info,
+    transitions,
+)
 from ..rows import querysets as tables
 from ..rows.announcing import Ended
 from ..rows.model import Row
 from ..rows.states import READY
 from . import atomic_steps, heartbeat, steps
+
+MOST_ATTEMPTS = 100  # of a row that is run until it is DONE
 
 #: Makes a context of a claimed row, entered for as long as its run lasts.
 Noted = Callable[[Row], AbstractContextManager[object]]
@@ -54,11 +65,13 @@ def run_until_done(
 
     As Celery does in eager mode, nobody waits there for a time.
     """
-    while True:
+    for _ in range(MOST_ATTEMPTS):
         try:
             return run(model, using, pk, force, noted)
         except (Retry, NotDue):
             tables.owned(model, using).filter(pk=pk, status=READY).update(run_after=None)
+    name = task_info.text(model, pk)
+    raise RuntimeError(f"{name} was tried {MOST_ATTEMPTS} times here, and is retried still.")
 
 
 @contextmanager
@@ -81,6 +94,9 @@ def _failing_the_row(row: Row) -> Iterator[None]:
 def _run_steps(row: Row) -> dict[str, Any]:
     announcing.started(row)
     step, answer = _first(row)
+    if step > row.final_step:  # its last step is completed: a reset that resumes has made it READY
+        transitions.finish(row)
+        return steps.outcome(row, row.final_step, getattr(row, "return_value", None))
     while True:
         row, ended = _run_step(row, step, answer)
         if step >= row.final_step:

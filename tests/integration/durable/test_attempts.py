@@ -204,3 +204,77 @@ def test_a_reset_forgets(using, handler):
     row.reset()
     row.refresh_from_db()
     assert (row.attempts, row.errors, row.run_after, row.status) == (0, [], None, row.READY)
+
+
+def test_a_forced_run_begins_at_the_first_step(using, handler):
+    called = []
+    handler(lambda row, payload: called.append(payload["step"]))
+    row = make(DurableSteps, using)
+    run(row)
+    executor.run(type(row), using, row.pk, force=True)
+    assert called == [1, 2, 3, 1, 2, 3]
+
+
+def test_a_reset_that_resumes_a_row_that_is_done_has_nothing_to_do(using, handler):
+    called = []
+    handler(lambda row, payload: called.append(payload["step"]))
+    row = make(DurableSteps, using)
+    run(row)
+    row.reset(resume=True)
+    run(row)
+    assert called == [1, 2, 3]
+    assert (row.status, row.success, row.attempts) == (row.DONE, True, 1)
+
+
+def test_a_step_that_fails_for_good_leaves_the_fields_to_the_one_before(using, handler):
+    def told(row, payload):
+        row.note += str(payload["step"])
+        if payload["step"] == 2 and len(row.errors) == 0:
+            raise KeyError("not listed")
+
+    handler(told)
+    row = make(DurableSteps, using)
+    with pytest.raises(DjangoSimpleTask2Error):
+        run(row)
+    assert (row.status, row.success, row.note) == (row.DONE, False, "1")
+    row.reset(resume=True).refresh_from_db()
+    with pytest.raises(DjangoSimpleTask2Error):
+        run(row)
+    assert (row.note, row.completed_step) == ("1", 1)
+
+
+def test_a_row_does_not_cancel_itself_in_its_handler(using, handler):
+    handler(lambda row, payload: row.cancel())
+    row = make(DurableJob, using)
+    with pytest.raises(DjangoSimpleTask2Error) as failed:
+        run(row)
+    assert isinstance(failed.value.__cause__, RuntimeError)
+
+
+def test_a_copy_is_a_new_row_that_keeps_its_time(using, handler):
+    handler(lambda row, payload: int("x"))
+    row = make(DurableJob, using)
+    with pytest.raises(Retry):
+        run(row)
+    at = row.run_after
+    row.pk = None
+    row.save(force_insert=True)
+    row.refresh_from_db()
+    assert (row.attempts, row.errors, row.status, row.run_after) == (0, [], row.READY, at)
+
+
+def test_a_row_that_is_not_due_is_not_handed_out(using):
+    from simpletask2_celery.rows import claiming
+
+    due = make(DurableJob, using, run_after=timezone.now() - datetime.timedelta(seconds=5))
+    later = make(DurableJob, using, run_after=timezone.now() + datetime.timedelta(hours=1))
+    assert [*claiming.unreserved(DurableJob, using)] == [due]
+    assert not claiming.reserve(DurableJob, using, later.pk)
+
+
+def test_the_testing_kit_runs_retries_without_sleeping(using, handler):
+    from simpletask2_celery.testing import run as run_here
+
+    handler(lambda row, payload: int("x" if row.attempts < 3 else "7"))
+    done = run_here(make(DurableJob, using, run_after=timezone.now() + datetime.timedelta(days=1)))
+    assert (done.row.attempts, done.row.return_value, done.data) == (3, 7, 7)
