@@ -250,7 +250,7 @@ class SimpleTask(Row):
         """
         if not force and self.status != self.DOING:
             return False
-        values = states.end(timezone.now(), self.success)
+        values = states.end(clock.now(databases.of(self)), self.success)
         return self._change(values, None if force else self.DOING, save, announcing.finished)
 
     @_alters_data

@@ -124,3 +124,14 @@ def test_what_a_run_and_a_save_know_is_touched_in_one_file(name, home):
         or (isinstance(node, ast.Constant) and node.value == name)
     }
     assert touching == {f"rows/{home}.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=names_of)
+def test_a_logger_has_the_name_of_its_module(path):
+    names = {
+        ast.unparse(node.args[0])
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger"
+    }
+    others = {"_name"} if names_of(path) == "running/proxy/masking.py" else set()  # of urllib3
+    assert names <= {"__name__", "signals.__name__"} | others
