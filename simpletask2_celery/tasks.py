@@ -22,7 +22,7 @@ from .running import envelope, only_json
 
 logger = logging.getLogger(__name__)
 
-EARLY = 2.0  # seconds: an earlier message is none of a row's own, and does nothing
+EARLY = 60.0  # seconds by which clocks may disagree: an earlier message is no row's own
 UNLOCKED = 1.0  # seconds after which a row that a transaction had locked is tried again
 
 #: Codes of a message that names no row: it is answered and acknowledged.
@@ -89,9 +89,11 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
         run = executor.run_until_done if request.is_eager else executor.run
         result = copy_context().run(run, task_model, database, pk, noted=noted)
     except DjangoSimpleTask2Error as error:
-        if (wait := _comes_too_early(error)) is not None and not request.is_eager:
+        if _comes_too_early(error) and not request.is_eager:
             rows = task_model._base_manager.using(database).filter(pk=pk, status=Row.READY)
-            publisher.publish_on_commit(rows, using=database, countdown=wait)
+            is_locked = isinstance(error, exceptions.RowLocked)
+            later = {"countdown": UNLOCKED} if is_locked else {}  # or its own time says when
+            publisher.publish_on_commit(rows, using=database, **later)
         return _answer(name or task_info.short((app_label, model, key)), error)
     finally:
         if not request.is_eager:
@@ -102,19 +104,17 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
     return envelope.success(result)
 
 
-def _comes_too_early(error: DjangoSimpleTask2Error) -> float | None:
-    """Return after how many seconds a message is to come once more; None if it is not.
+def _comes_too_early(error: DjangoSimpleTask2Error) -> bool:
+    """Tell whether a row's message is to come once more, because this one does nothing.
 
-    A transaction has locked the row, or the clocks of broker, worker and database disagree by a
-    little. Entries of the Redis lists cannot wait, so there the lease decides.
+    A transaction has locked the row, or the clocks of worker and database disagree. Entries of
+    the Redis lists cannot wait, so there the lease decides.
     """
     if conf.publish_to == "redis":
-        return None
-    if isinstance(error, exceptions.RowLocked):
-        return UNLOCKED
-    if isinstance(error, exceptions.NotDue) and error.seconds <= EARLY:
-        return error.seconds
-    return None
+        return False
+    if isinstance(error, exceptions.NotDue):
+        return error.seconds <= EARLY
+    return isinstance(error, exceptions.RowLocked)
 
 
 def _run_each(
