@@ -92,7 +92,7 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
         if _comes_too_early(error) and not request.is_eager:
             rows = task_model._base_manager.using(database).filter(pk=pk, status=Row.READY)
             is_locked = isinstance(error, exceptions.RowLocked)
-            later = {"countdown": UNLOCKED} if is_locked else {}  # or its own time says when
+            later: dict[str, Any] = {"countdown": UNLOCKED} if is_locked else {}  # or its own time
             publisher.publish_on_commit(rows, using=database, **later)
         return _answer(name or task_info.short((app_label, model, key)), error)
     finally:
