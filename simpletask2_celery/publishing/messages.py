@@ -25,11 +25,13 @@ class Kind(NamedTuple):
     channel: str
     soft_time_limit: float | None = None  # seconds, of Celery
     time_limit: float | None = None
+    name: str | None = None  # None for the model
+    urgency: int | None = None  # 9 comes first; None for no priority of Celery's
 
     @property
     def label(self) -> str:
-        """The model as "app.model"."""
-        return f"{self.app_label}.{self.model}"
+        """What Celery's log, events and Flower show: the model as "app.model", or its own name."""
+        return self.name or f"{self.app_label}.{self.model}"
 
     def kwargs(self, row: Any) -> dict[str, Any]:
         """Return the kwargs of the task: a list of rows has "ids", a row "id"."""
@@ -62,9 +64,10 @@ def of_rows(
     shared: dict[Any, tuple[str, bool, Kind]] = {}
     for row in rows:
         try:
-            key = type(row), row._state.db, row.get_channel_name()
+            traits = row.get_channel_name(), row.get_celery_name(), row.get_urgency()
+            key = type(row), row._state.db, *traits
             if key not in shared:
-                shared[key] = _shared(row, using, key[2])
+                shared[key] = _shared(row, using, *traits)
             home, is_named, kind = shared[key]
             if conf.enforce_timeout:  # both limits end the run while it still holds its row
                 lease = row.get_do_task_timeout()
@@ -109,8 +112,11 @@ def chunks(messages: list[Message], size: int) -> list[Message]:
     ]
 
 
-def _shared(row: Any, using: str | None, channel: str) -> tuple[str, bool, Kind]:
+def _shared(
+    row: Any, using: str | None, channel: str, name: str | None, urgency: int | None
+) -> tuple[str, bool, Kind]:
     """Return the row's database, whether its name is of this database, and its kind."""
     home = using or databases.of(row)
     is_named = conf.publish_to != "celery" and home == router.db_for_write(type(row))
-    return home, is_named, kind_of(row, home, channel)
+    kind = kind_of(row, home, channel)
+    return home, is_named, kind._replace(name=name, urgency=urgency)

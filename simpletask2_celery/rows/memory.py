@@ -95,6 +95,7 @@ def failed(
     entry = {
         "attempt": row.attempts,
         "step": step,
+        "started_at": row.start_time and row.start_time.isoformat(),
         "at": now.isoformat(),
         "worker": row.worker,
         "exception_class_path": _text(f"{kind.__module__}.{kind.__qualname__}", LONGEST_NAME),

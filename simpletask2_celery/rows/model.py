@@ -76,6 +76,14 @@ class Row(models.Model):
 
     get_channel_name.short_description = _("Channel")  # type: ignore[attr-defined]
 
+    def get_celery_name(self) -> str | None:
+        """Return what Celery's log, events and Flower call the row; None for "app.model"."""
+        return None
+
+    def get_urgency(self) -> int | None:
+        """Return how urgent the row's message is, 0 to 9; None for what others have."""
+        return None
+
     def current_step_display(self) -> str:
         """Return the progress as "1/2"."""
         return f"{self.current_step or 0}/{self.final_step}"

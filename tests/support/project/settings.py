@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "simpletask2_celery",
+    "simpletask2_celery.django_tasks",
     "tests.support.project.jobs",
     "tests.proofs.migration.shop",
 ]
@@ -87,5 +88,19 @@ DJANGO_SIMPLETASK2_LEGACY_CHANNELS = os.environ.get("CHILD_LEGACY_CHANNELS", "")
 DJANGO_SIMPLETASK2_CHANNEL_NAME_TEMPLATE = f"{RUN}:channels:{{channel}}"
 DJANGO_SIMPLETASK2_CHANNEL_FLAGS_TEMPLATE = f"{RUN}:flags:{{channel}}"
 DJANGO_SIMPLETASK2_SHORTCUTS = os.environ.get("TEST_SHORTCUTS") != "off"
+DATABASE_ROUTERS = []
+if "CHILD_FUNCTIONS_ON" in os.environ:
+    DATABASE_ROUTERS = [f"tests.support.project.routers.{os.environ['CHILD_FUNCTIONS_ON']}"]
+TASKS = {
+    "default": {
+        "BACKEND": "simpletask2_celery.django_tasks.CeleryBackend",
+        "QUEUES": ["default", "mail"],
+    },
+    "tried": {
+        "BACKEND": "simpletask2_celery.django_tasks.CeleryBackend",
+        "OPTIONS": {"autoretry_for": ["builtins.KeyError"], "default_retry_delay": 0},
+    },
+}
 DJANGO_SIMPLETASK2_HEARTBEAT = float(os.environ.get("CHILD_HEARTBEAT", 0))
+DJANGO_SIMPLETASK2_ENFORCE_TIMEOUT = "CHILD_ENFORCE_TIMEOUT" in os.environ
 DJANGO_SIMPLETASK2_MAX_LOST_RUNS = int(os.environ.get("CHILD_MAX_LOST_RUNS", 5))
