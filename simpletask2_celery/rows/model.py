@@ -10,7 +10,7 @@ from functools import cache, partial, wraps
 from typing import Any, ClassVar, Self
 
 from django.apps import apps
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from .. import exceptions
@@ -161,10 +161,18 @@ class Row(models.Model):
         """Publish a new READY row: the part of a save that rows know nothing of."""
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
-        """Delete the row; a save in the same run does not bring it back."""
-        deleted = super().delete(*args, **kwargs)
-        if (own := fence.of(self)) is not None:
-            own.is_deleted = True
+        """Delete the row; a save in the same run does not bring it back.
+
+        Raises DjangoSimpleTask2Error 2910014 inside a run that has lost its claim.
+        """
+        own = fence.of(self)
+        if own is None or own.pk != self.pk:
+            return super().delete(*args, **kwargs)
+        with transaction.atomic(using=own.using):
+            if not own.held(type(self)).update(start_time=own.token):  # which locks the row
+                raise exceptions.claim_lost(task_info.text(type(self), own.pk))
+            deleted = super().delete(*args, **kwargs)
+        own.is_deleted = True
         return deleted
 
     delete.alters_data = True  # type: ignore[attr-defined]

@@ -89,7 +89,7 @@ def test_a_query_of_a_handler_passes_no_fence(using, handler, act):
         if act == "update":
             mine(pk=row.pk).update(note="late")
         else:
-            row.delete()
+            mine(pk=row.pk).delete()
 
     row = Job.objects.using(using).create(what=handler(told))
     with pytest.raises(DjangoSimpleTask2Error, match="2910010"):
