@@ -107,7 +107,7 @@ def run() -> dict[str, int]:
                 logger.exception(text, name, using)
                 failures[name] = type(error).__name__
         if counts[name]:
-            logger.info("%s: %d old rows deleted.", name, counts[name])
+            logger.info("%s: old rows deleted: %d.", name, counts[name])
     if failures:
         tables = ", ".join(f"{name} ({kind})" for name, kind in failures.items())
         raise PruneFailed(f"Old rows were not deleted: {tables}; the others' were.")
@@ -133,7 +133,7 @@ def _pages(model: type[Row], using: str, seconds: float) -> Iterator[int]:
     pruning = Pruning(querysets.own_rows(model, using).filter(still), still)
     yield from pruning.pages()
     if pruning.kept:
-        text = "%s: %d old rows are kept: other rows protect them."
+        text = "%s: old rows left, because other rows protect them: %d."
         logger.info(text, model._meta.label_lower, pruning.kept)
 
 

@@ -141,4 +141,4 @@ def test_beat_has_old_rows_deleted(worker, beats):
     wait_until(lambda: "'jobs.dayjob': 0" in process.log.read_text(), 30, process.log)
     assert [keys(alias) for alias in ALIASES] == [["ready", "young"]] * 2
     assert [Job.objects.using(alias).count() for alias in ALIASES] == [1, 1]
-    assert "jobs.dayjob: 4 old rows deleted." in process.log.read_text()
+    assert "jobs.dayjob: old rows deleted: 4." in process.log.read_text()

@@ -116,8 +116,8 @@ def test_protected_rows_are_left_and_logged(using, monkeypatch, caplog, on_delet
     assert keys(using) == {rows[1].pk}
     lines = [one.message for one in caplog.records if one.name == pruning.__name__]
     assert lines == [
-        "jobs.job: 1 old rows are kept: other rows protect them.",
-        "jobs.job: 2 old rows deleted.",
+        "jobs.job: old rows left, because other rows protect them: 1.",
+        "jobs.job: old rows deleted: 2.",
     ]
 
 
