@@ -4,8 +4,11 @@ import datetime
 import decimal
 import logging
 import uuid
+from unittest.mock import Mock
 
 import pytest
+from celery.app.task import Context
+from celery.exceptions import Retry
 from django.db import IntegrityError, OperationalError, connections, transaction
 from django.db.models.signals import post_save
 from django.utils import timezone
@@ -268,6 +271,25 @@ def test_a_session_that_is_lost_costs_no_tick(using, monkeypatch, failures):
         with pytest.raises(OperationalError, match="lost"):
             create("jobs.dayjob", {"key": "{tick:%d}"}, using)
     assert calls == [NOON] * min(failures + 1, 11)
+
+
+def test_a_retry_has_the_time_of_the_first_message(using, monkeypatch):
+    kwargs = {"model": "jobs.dayjob", "fields": {"key": "{tick:%d}"}, "using": using}
+    tasks.create.apply_async(kwargs=kwargs, headers={tasks.TICK: NOON.isoformat()})
+    [(_, first)] = messages()
+    lost = OperationalError("lost")
+    lost.__cause__ = lost_session()
+    monkeypatch.setattr(creating, "create", Mock(side_effect=lost))
+    request = Context(first.headers, args=[], kwargs=kwargs, called_directly=False)
+    tasks.create.request_stack.push(request)  # as a worker does
+    try:
+        with pytest.raises(Retry):
+            tasks.create.run(**kwargs)
+    finally:
+        tasks.create.request_stack.pop()
+    [(again, second)] = messages()
+    assert again == kwargs and second.headers["retries"] == 1
+    assert second.headers[tasks.TICK] == NOON.isoformat()
 
 
 def lost_session():
