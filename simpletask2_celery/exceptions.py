@@ -1,4 +1,4 @@
-"""The one exception of the package and its sixteen codes, in one place."""
+"""The one exception of the package and its seventeen codes, in one place."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -18,9 +18,10 @@ NO_TASK = 2910012
 CLAIMED = 2910013
 STEP_NOT_SAVED = 2910014
 ALREADY_DONE = 2910015
+NOT_DUE = 2910016  # of durable rows; the original has no such code
 
 #: Codes of a message that came late, twice or for nothing: no harm, nothing to do.
-NOTHING_TO_DO = frozenset({ROW_GONE, NOT_READY, CLAIMED, ALREADY_DONE})
+NOTHING_TO_DO = frozenset({ROW_GONE, NOT_READY, CLAIMED, ALREADY_DONE, NOT_DUE})
 
 #: The sentence of each code (section 5 of the compatibility page).
 MESSAGES = {
@@ -44,6 +45,7 @@ MESSAGES = {
     CLAIMED: _("task {task_info} locked by another worker."),
     STEP_NOT_SAVED: _("task {task_info} failed to save status with error message: {error}."),
     ALREADY_DONE: _("task {task_info} already done, to do NOTHING."),
+    NOT_DUE: _("task {task_info} is not due before {moment}."),
 }
 _CLAIM_LOST = _("the run has lost its claim: the row was reset, claimed again, done or deleted")
 
@@ -51,7 +53,7 @@ _CLAIM_LOST = _("the run has lost its claim: the row was reset, claimed again, d
 class DjangoSimpleTask2Error(RuntimeError):
     """An error with a code of the original's error table.
 
-    ``code`` is an int of 2910000–2910015, ``message`` a str in the language active when
+    ``code`` is an int of 2910000–2910016, ``message`` a str in the language active when
     it was raised. Pickles, so it travels from a worker's child to its parent and to
     result backends.
     """
@@ -77,6 +79,16 @@ class RowLocked(DjangoSimpleTask2Error):
     """2910013 of a READY row: no run has it, but somebody else's transaction locks it."""
 
 
+class NotDue(DjangoSimpleTask2Error):
+    """2910016: a row must not run yet. ``seconds`` says how long, by the database's clock."""
+
+    seconds: float = 0.0
+
+
+class Cancelled(Exception):
+    """What ``errors`` of a durable row has where ``cancel()`` has ended it."""
+
+
 def error(code: int, reason: str = "", **details: object) -> DjangoSimpleTask2Error:
     """Build the error of ``code``: its sentence with ``details``, then that of ``reason``."""
     sentence = str(MESSAGES[code]).format(**details)
@@ -99,6 +111,13 @@ def handler_failed(
 def row_locked(task_info: str) -> RowLocked:
     """Build the error of a claim that finds its row locked by somebody else's transaction."""
     return RowLocked(CLAIMED, str(MESSAGES[CLAIMED]).format(task_info=task_info))
+
+
+def not_due(task_info: str, moment: object, seconds: float) -> NotDue:
+    """Build the error of a claim that comes too early."""
+    early = NotDue(NOT_DUE, str(MESSAGES[NOT_DUE]).format(task_info=task_info, moment=moment))
+    early.seconds = seconds
+    return early
 
 
 def in_words(error: BaseException) -> str:

@@ -43,6 +43,14 @@ step_finished = TaskSignal(use_caching=True)
 #: ``seconds`` (float, since its claim; None for a row that nobody had claimed).
 task_finished = TaskSignal(use_caching=True)
 
+#: A durable row's attempt has failed, and it is READY for another one. As for task_started, and
+#: ``error`` (what the handler raised), ``attempt`` (int, the one that failed), ``run_after``
+#: (datetime of the next one).
+task_retried = TaskSignal(use_caching=True)
+
+#: ``cancel()`` has made a durable row DONE; task_finished is sent, too. As for task_started.
+task_cancelled = TaskSignal(use_caching=True)
+
 #: A row is READY again. As for task_started, and ``reason``, one of the four above. ``row``
 #: is as it was before the reset, unless its own ``reset()`` was called.
 task_reset = TaskSignal(use_caching=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.app.task import Context
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
@@ -25,6 +25,7 @@ from .running import envelope, only_json
 
 logger = logging.getLogger(__name__)
 
+EARLY = 60.0  # seconds by which clocks may disagree: an earlier message is no row's own
 UNLOCKED = 1.0  # seconds after which a row that a transaction had locked is tried again
 
 #: Codes of a message that names no row: it is answered and acknowledged.
@@ -88,14 +89,14 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
         task_model, database, pk = lookup.named_row(app_label, model, key, using)
         name = task_info.text(task_model, pk)
         # In a context of its own: another row must not see what this handler activates.
-        result = copy_context().run(executor.run, task_model, database, pk, noted=noted)
+        run = executor.run_until_done if request.is_eager else executor.run
+        result = copy_context().run(run, task_model, database, pk, noted=noted)
     except DjangoSimpleTask2Error as error:
-        # A transaction has locked the row, and this message will not come again. Entries of the
-        # Redis lists cannot wait, so there the lease decides.
-        is_locked = isinstance(error, exceptions.RowLocked) and not request.is_eager
-        if is_locked and conf.publish_to != "redis":
+        if _comes_too_early(error) and not request.is_eager:
             rows = task_model._base_manager.using(database).filter(pk=pk, status=Row.READY)
-            publisher.publish_on_commit(rows, using=database, countdown=UNLOCKED)
+            is_locked = isinstance(error, exceptions.RowLocked)
+            later: dict[str, Any] = {"countdown": UNLOCKED} if is_locked else {}  # or its own time
+            publisher.publish_on_commit(rows, using=database, **later)
         return _answer(name or task_info.short((app_label, model, key)), error)
     finally:
         if not request.is_eager:
@@ -104,6 +105,19 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
     if not request.ignore_result:
         result = envelope.storable(result)
     return envelope.success(result)
+
+
+def _comes_too_early(error: DjangoSimpleTask2Error) -> bool:
+    """Tell whether a row's message is to come once more, because this one does nothing.
+
+    A transaction has locked the row, or the clocks of worker and database disagree. Entries of
+    the Redis lists cannot wait, so there the lease decides.
+    """
+    if conf.publish_to == "redis":
+        return False
+    if isinstance(error, exceptions.NotDue):
+        return error.seconds <= EARLY
+    return isinstance(error, exceptions.RowLocked)
 
 
 def _run_each(
@@ -116,6 +130,9 @@ def _run_each(
             done += _run(request, app_label, model, key, using)["success"]
         except SoftTimeLimitExceeded:  # of the message
             raise
+        except Retry as retry:  # the row has a message of its own again
+            name = task_info.short(f"{app_label}.{model}:{key}")
+            logger.info("%s: %s", name, retry, extra={"task_info": name})
         except Exception as error:
             about: dict[str, Any] = {"task_info": task_info.short(f"{app_label}.{model}:{key}")}
             if isinstance(error, DjangoSimpleTask2Error):

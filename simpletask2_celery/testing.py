@@ -54,6 +54,8 @@ def run(row: R, proxy: Any = None, throw: bool = True) -> Run[R]:
     ``proxy`` holds the answers to its proxy requests, as ``answering`` takes them;
     nothing reaches the network.
 
+    A durable row that is retried runs again at once, until it is DONE: nobody sleeps.
+
     If a handler raises, raises its exception once the row is DONE and unsuccessful. If the
     run fails otherwise, raises DjangoSimpleTask2Error (2910004, 2910007, 2910008, 2910010,
     2910013–2910015). Without ``throw``, ``Run.error`` holds the error instead: that of a
@@ -69,7 +71,7 @@ def run(row: R, proxy: Any = None, throw: bool = True) -> Run[R]:
     data, error = None, None
     with answering(proxy) as came, clock.this_one():
         try:
-            data = executor.run(type(row), databases.of(row), row.pk)["data"]
+            data = executor.run_until_done(type(row), databases.of(row), row.pk)["data"]
         except DjangoSimpleTask2Error as failed:
             error = failed
     with suppress(type(row).DoesNotExist):  # its handler may have deleted it

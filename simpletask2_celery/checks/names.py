@@ -13,12 +13,17 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
-from ..models import SimpleTask
+from ..models import DurableTask, SimpleTask
 from ..rows.model import Row, task_models
 from .registry import Problems, check
 
 _COLUMNS: dict[str, Any] = {
     name: value.field for name, value in vars(Row).items() if isinstance(value, DeferredAttribute)
+}
+_MEMORY: dict[str, Any] = {
+    name: value.field
+    for name, value in vars(DurableTask).items()
+    if isinstance(value, DeferredAttribute)
 }
 _STATES = {"READY": Row.READY, "DOING": Row.DOING, "DONE": Row.DONE}
 #: What a model says in its own way.
@@ -33,6 +38,7 @@ _NAMES = {
     for name, value in {**vars(Row), **vars(SimpleTask)}.items()
     if not name.startswith("__") and not isinstance(value, partialmethod)
 } - {*_COLUMNS, *_STATES, *_HOOKS, "_meta", "Meta"}
+_NAMES_OF_DURABLE = {"retry", "is_claimed", "cancel", "acancel"} | _NAMES
 
 
 @check(id="simpletask2_celery.E011")
@@ -41,7 +47,7 @@ def columns() -> Problems:
     for model in task_models():
         wrong = {
             name: _in_words(ours)
-            for name, ours in _COLUMNS.items()
+            for name, ours in {**_COLUMNS, **(_MEMORY if _is_durable(model) else {})}.items()
             if not _is_column(model, name, ours)
         }
         for name, value in _STATES.items():
@@ -49,7 +55,7 @@ def columns() -> Problems:
                 wrong[name] = str(value)
         for name, ours in wrong.items():
             yield (
-                f"{model.__name__}.{name} has to be as in SimpleTask: {ours}.",
+                f"{model.__name__}.{name} has to be as in {_base(model, name)}: {ours}.",
                 f"Rename what is called {name} in {model.__name__} or in a base of it.",
                 model,
             )
@@ -61,10 +67,11 @@ def hidden_names() -> Problems:
     for model in task_models():
         for name, home in _hidden(model).items():
             where = "" if home is model else f", from {home.__name__},"
-            is_method = callable(getattr(SimpleTask, name))
+            base = _base(model, name)
+            is_method = callable(getattr(model, name))
             more = f" A method that is to add to it calls super().{name}()." if is_method else ""
             yield (
-                f"{model.__name__}.{name}{where} hides SimpleTask.{name}.",
+                f"{model.__name__}.{name}{where} hides {base}.{name}.",
                 f"Rename it.{more}",
                 model,
             )
@@ -91,18 +98,29 @@ def _in_words(field: Any) -> str:
 def _hidden(model: Any) -> dict[str, type]:
     """Return the names of the library that are hidden, each with the class that hides it."""
     hidden: dict[str, type] = {}
+    names = _NAMES_OF_DURABLE if _is_durable(model) else _NAMES
     for home in model.__mro__:
-        if home in (SimpleTask, Row):
+        if home in (DurableTask, SimpleTask, Row):
             break
         if home is model or not _is_reported(home):
-            for name in _NAMES.intersection(vars(home)) - {*hidden}:
+            for name in names.intersection(vars(home)) - {*hidden}:
                 if not _is_meant(model, name, vars(home)[name]):
                     hidden[name] = home
     for field in model._meta.fields:  # a row has its value, whichever base is found first
         if field.model is model or not _is_reported(field.model):
-            for name in _NAMES.intersection((field.name, field.attname)):
+            for name in names.intersection((field.name, field.attname)):
                 hidden.setdefault(name, field.model)
     return dict(sorted(hidden.items()))
+
+
+def _is_durable(model: Any) -> bool:
+    return issubclass(model, DurableTask)
+
+
+def _base(model: Any, name: str) -> str:
+    """Return the class whose name it is."""
+    is_of_durable = _is_durable(model) and not hasattr(SimpleTask, name)
+    return DurableTask.__name__ if is_of_durable else SimpleTask.__name__
 
 
 def _is_reported(home: type) -> bool:

@@ -29,37 +29,40 @@ _UNCHANGED: dict[type, type] = {
 
 
 def claim_of(
-    model: Any, using: str, where: dict[str, Any], values: dict[str, Any], token: str
+    model: Any,
+    using: str,
+    where: dict[str, Any],
+    values: dict[str, Any],
+    not_after: dict[str, datetime.datetime],
+    token: str,
 ) -> Callable[[], Any] | None:
     """Return a function that sets ``values`` on the row that ``where`` names, and loads it.
 
-    Both are {field name: value}. Of the written columns only the ``token`` is read again,
-    because a column may round it. The function returns None where there is no such row. It
-    waits for nobody's lock: a locked row is None inside a transaction; outside of one it
-    raises an OperationalError, lock_not_available, after 200 ms.
+    All are {field name: value}; the columns of ``not_after`` may also be empty. Of the written
+    columns only expressions are read again, and the ``token``, which a column may round. The
+    function returns None where there is no such row, or, in a transaction, a locked one. Outside
+    of one it raises an OperationalError, lock_not_available, for a row locked for 200 ms.
     """
-    has_parents = bool(model._meta.parents)
-    if connections[using].vendor != "postgresql" or has_parents or not _is_plain(model):
+    is_postgresql = connections[using].vendor == "postgresql"
+    if not is_postgresql or model._meta.parents or not _is_plain(model):
         return None
-    fields = [_field(model, name) for name in values]
-    columns = tuple([field.column for field in fields])
+    plain = {name: value for name, value in values.items() if _are_plain([value])}
+    computed = {name: value for name, value in values.items() if name not in plain}
+    known = tuple([name for name in plain if name != token])
 
     def claim() -> Any:
         connection = connections[using]
         lock = _SKIPPED if connection.in_atomic_block else _LIMITED
-        statement = _update(model, using, columns, tuple(where), lock)
-        returned, read, converters, names = _returned(model, using, tuple(values), token)
-        pairs = zip(fields, values.values(), strict=True)
+        columns, parameters = _assignments(model, using, plain, computed)
+        statement = _update(model, using, columns, tuple(where), tuple(not_after), lock)
+        returned, read, converters, names = _returned(model, using, known)
         with transaction.mark_for_rollback_on_error(using), connection.cursor() as cursor:
-            parameters = _parameters(model, using, pairs, where)
+            parameters += _parameters(model, using, (), where | not_after)
             cursor.execute(f"{statement} RETURNING {returned}", parameters)
             answer = cursor.fetchone()
         if answer is None:
             return None
-        row = {**values, **dict(zip(read, answer, strict=True))}
-        for position, (convert_all, expression) in converters.items():
-            for convert in convert_all:
-                row[read[position]] = convert(row[read[position]], expression, connection)
+        row = plain | dict(zip(read, _converted(answer, converters, connection), strict=True))
         return model.from_db(using, names, [row[name] for name in names])
 
     return claim
@@ -85,7 +88,7 @@ def update_of(row: Any, fence: Any, base: type) -> Callable[[], list[Any] | None
     if not _are_plain([value for _, value in pairs]) or not _are_plain(parameters):
         return None
     written = [field for field, _ in pairs]
-    columns = tuple([field.column for field in written])
+    columns = tuple([(field.column, "%s") for field in written])
 
     def update() -> list[Any] | None:
         statement = _update(model, fence.using, columns, tuple(where))
@@ -193,14 +196,48 @@ def _parameters(
     ]
 
 
+def _converted(answer: Any, converters: Any, connection: Any) -> list[Any]:
+    """Return a row's values as its fields have them."""
+    values = list(answer)
+    for position, (convert_all, expression) in converters.items():
+        for convert in convert_all:
+            values[position] = convert(values[position], expression, connection)
+    return values
+
+
+def _assignments(
+    model: Any, using: str, plain: dict[str, Any], computed: dict[str, Any]
+) -> tuple[tuple[tuple[str, str], ...], list[Any]]:
+    """Return each column with the SQL of its value, and the parameters of them all."""
+    pairs = [(_field(model, name), value) for name, value in plain.items()]
+    columns = [(field.column, "%s") for field, _ in pairs]
+    parameters = _parameters(model, using, pairs, {})
+    if computed:
+        query = model._base_manager.using(using).query
+        compiler = query.get_compiler(using)
+        for name, value in computed.items():
+            text, own = compiler.compile(value.resolve_expression(query))
+            columns.append((_field(model, name).column, text))
+            parameters += own
+    return tuple(columns), parameters
+
+
 @lru_cache(maxsize=1000)
 def _update(
-    model: Any, using: str, columns: tuple[str, ...], where: tuple[str, ...], lock: str = _WAITED
+    model: Any,
+    using: str,
+    columns: tuple[tuple[str, str], ...],
+    where: tuple[str, ...],
+    not_after: tuple[str, ...] = (),
+    lock: str = _WAITED,
 ) -> str:
     """Return an UPDATE; only PostgreSQL's can skip a locked row, or wait 200 ms."""
     quote = connections[using].ops.quote_name
-    values = ", ".join(f"{quote(column)} = %s" for column in columns)
-    conditions = (f"{quote(_field(model, name).column)} = %s" for name in where)
+    values = ", ".join(f"{quote(column)} = {value}" for column, value in columns)
+    conditions = [f"{quote(_field(model, name).column)} = %s" for name in where]
+    for name in not_after:
+        column = quote(_field(model, name).column)
+        conditions.append(f"({column} IS NULL OR {column} <= %s)")
     table, condition = quote(model._meta.db_table), " AND ".join(conditions)
     if lock == _LIMITED:  # for this statement: it is a transaction of its own
         condition += " AND set_config('lock_timeout', '200', true) IS NOT NULL"
@@ -213,11 +250,10 @@ def _update(
 
 @cache
 def _returned(
-    model: Any, using: str, written: tuple[str, ...], token: str
+    model: Any, using: str, known: tuple[str, ...]
 ) -> tuple[str, list[str], Any, list[str]]:
     """Return the columns to read, in SQL; their names; their converters; all names."""
-    skipped = {*written} - {token}
-    fields = [field for field in model._meta.concrete_fields if field.name not in skipped]
+    fields = [field for field in model._meta.concrete_fields if field.name not in known]
     compiler = model._base_manager.using(using).query.get_compiler(using)
 
     def select(field: Any) -> str:

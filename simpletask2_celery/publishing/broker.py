@@ -25,6 +25,17 @@ class Worker(NamedTuple):
     queues: list[str] | None
 
 
+def terminate(task_id: str, signal: str) -> None:
+    """Ask all workers to send a signal to the process that runs a task; wait for no answer.
+
+    Raises what the broker's client does. Where remote control is off, nobody hears it.
+    """
+    producer = producers.connected(conf.publish_timeout)
+    with producer.connection as connection:
+        about = {"task_id": task_id, "terminate": True, "signal": signal}
+        _mailbox(connection, producer).abcast("revoke", about)
+
+
 def workers(timeout: float) -> list[Worker] | None:
     """Return the workers that answer within ``timeout`` seconds, by name.
 
@@ -37,10 +48,7 @@ def workers(timeout: float) -> list[Worker] | None:
     with producer.connection as connection:
         if not connection.supports_exchange_type("fanout"):  # as workers look whether to listen
             return None
-        mailbox = current_app.control.mailbox(connection)
-        # Celery would take a producer of its pool, which waits without end.
-        mailbox.producer_or_acquire = lambda *_, **__: nullcontext(producer)
-        answers = mailbox.multi_call("active_queues", timeout=timeout)
+        answers = _mailbox(connection, producer).multi_call("active_queues", timeout=timeout)
     # Two workers may have one name, and other queues each.
     found = [
         Worker(name, [queue["name"] for queue in said] if isinstance(said, list) else None)
@@ -87,6 +95,13 @@ def messages_in_queue(channel: str) -> float:
         return float("inf")
     except Exception:  # a transport that cannot count, a route to no queue of ours
         return 0
+
+
+def _mailbox(connection: Connection, producer: Any) -> Any:
+    mailbox = current_app.control.mailbox(connection)
+    # Celery would take a producer of its pool, which waits without end.
+    mailbox.producer_or_acquire = lambda *_, **__: nullcontext(producer)
+    return mailbox
 
 
 def _queue_of(channel: str, kwargs: dict[str, Any]) -> str:

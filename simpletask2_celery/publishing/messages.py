@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import router
 
 from .. import exceptions
 from ..conf import conf
-from ..rows import databases, task_info
+from ..rows import databases, due, task_info
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +54,8 @@ class Message(NamedTuple):
 
 def of_rows(
     rows: Iterable[Any], using: str | None, leave_out: bool = False
-) -> Iterator[tuple[str, Message]]:
-    """Yield database and message of each row; what rows share is computed once.
+) -> Iterator[tuple[str, Message, datetime | None]]:
+    """Yield database, message and time ahead of each row; what rows share is computed once.
 
     With ``leave_out``, a row whose own methods raise is logged; otherwise it raises.
     """
@@ -72,18 +73,19 @@ def of_rows(
                 kind = kind._replace(soft_time_limit=soft, time_limit=hard)
             name = row.get_task_info() if is_named else None
             message = Message(kind, task_info.json_id(row), name)
+            moment = due.after(row) if row._is_durable else None
         except Exception as error:
             if not leave_out:
                 raise
             name, text = task_info.text(type(row), row.pk), exceptions.in_words(error)
             logger.error("%s is not published: %s", name, text, extra={"task_info": name})
         else:
-            yield home, message
+            yield home, message, moment
 
 
 def of_row(row: Any, channel: str) -> Message:
     """Return the message of a saved row to a channel, which need not be its own."""
-    [(_, message)] = of_rows([row], row._state.db)
+    [(_, message, _)] = of_rows([row], row._state.db)
     return message._replace(kind=message.kind._replace(channel=channel))
 
 

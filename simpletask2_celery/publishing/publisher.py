@@ -15,9 +15,10 @@ from typing import Any
 
 from celery import current_app
 from django.db import connections, models
+from django.utils import timezone
 
 from ..conf import conf
-from ..rows import announcing, clock, transactions
+from ..rows import announcing, clock, due, transactions
 from . import to_celery, to_lists
 from .messages import Message, chunks, of_rows
 from .to_celery import BATCH
@@ -42,16 +43,20 @@ def publish_on_commit(
     rows whose own methods raise are logged, and the others published. A message of Celery
     carries up to ``chunk`` rows of a kind. ``options`` go to ``apply_async``. Of an iterator,
     not more than 1,000 messages are held at a time.
+
+    A durable row that is not due yet has a message with its time, or none (``rows.due``).
     """
     count = 0
     rows = iter(rows)
     while page := list(itertools.islice(rows, BATCH * chunk)):
         count += len(page)
-        by_database: dict[str, list[Message]] = {}
-        for home, message in of_rows(page, using, leave_out):
-            by_database.setdefault(home, []).append(message)
-        for home, messages in by_database.items():
-            _on_commit(home, messages, chunk, options)
+        alike: dict[tuple[str, datetime | None], list[Message]] = {}
+        for home, message, moment in of_rows(page, using, leave_out):
+            if moment is None or not due.is_kept_by_row(moment):
+                alike.setdefault((home, moment), []).append(message)
+        for (home, moment), messages in alike.items():
+            when = {} if moment is None else {"eta": clock.aware(moment)}
+            _on_commit(home, messages, chunk, options | when)
     return count
 
 
@@ -69,6 +74,20 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "priority": (int, "an int"),
     "queue": (str, "the name of a queue"),
 }
+
+
+def check_delay(countdown: Any, eta: Any) -> datetime | None:
+    """Return the time that a ``countdown`` in seconds or an ``eta`` leads to, as columns have it.
+
+    None without either. Raises TypeError or ValueError as :func:`check_options` does.
+    """
+    options = check_options(countdown=countdown, eta=eta)
+    try:
+        if "countdown" in options:
+            return clock.after(timezone.now(), options["countdown"])
+    except OverflowError:
+        raise ValueError(f"countdown is too far ahead: {countdown!r} seconds.") from None
+    return clock.stored(options["eta"]) if options else None
 
 
 def check_options(**values: Any) -> Options:

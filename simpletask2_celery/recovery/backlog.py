@@ -9,7 +9,7 @@ import datetime
 
 from ..conf import conf
 from ..publishing import broker, to_lists
-from ..rows import clock
+from ..rows import clock, due
 from ..rows.model import Row
 
 PATIENCE = 10  # times task_wait_timeout that a row may be overdue
@@ -24,8 +24,8 @@ class Backlog:
 
     def has(self, row: Row) -> bool:
         """Tell whether the message of a due row is presumed to be in its queue."""
-        if row.status != row.READY or row.auto_reset_time is None:
-            return False  # it has run, or no save() has published it
+        if row.status != row.READY or row.auto_reset_time is None or due.waits_unpublished(row):
+            return False  # it has run, or nothing has published it
         wait = datetime.timedelta(seconds=row.get_task_wait_timeout())
         overdue = clock.now(str(row._state.db)) - row.auto_reset_time
         if overdue > max(PATIENCE * wait, LEAST):

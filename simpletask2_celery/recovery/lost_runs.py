@@ -1,8 +1,9 @@
 """Rows whose runs are lost again and again: counted, and given up in the end.
 
-A run is lost when its process has died, or when its lease is over before it has ended. The
-schema has no column for that, so the project's cache keeps the claim tokens of a row's lost
-runs: a run that is found twice counts once. Where the cache forgets, the count starts afresh.
+A run is lost when its process has died, or when its lease is over before it has ended. A
+durable row counts them in a column. The schema of the others has none, so the project's cache
+keeps the claim tokens of a row's lost runs: a run that is found twice counts once. Where the
+cache forgets, the count starts afresh.
 """
 
 import logging
@@ -31,7 +32,8 @@ def give_up(rows: Sequence[T], wait: bool = False) -> list[T]:
     The runs of the DOING rows must be lost ones. Without ``wait``, rows that a transaction has
     locked are left alone. Raises DatabaseError.
     """
-    counts = _count([row for row in rows if row.status == states.DOING and row.start_time])
+    lost = [row for row in rows if row.status == states.DOING and row.start_time]
+    counts = _count(lost)
     others = []
     for row in rows:
         if (count := counts.get(row.pk, 0)) < conf.max_lost_runs:
@@ -67,6 +69,8 @@ def _count(rows: Sequence[Row]) -> dict[object, int]:
     """Remember that the runs of these rows are lost; return {pk: lost runs in a row}."""
     if not rows:
         return {}
+    if rows[0]._is_durable:  # the row itself remembers
+        return {row.pk: getattr(row, "lost_attempts", 0) + 1 for row in rows}
     fields = {str(row.pk): row for row in rows}
     yesterday, today = _days(rows[0])
     before = hints.get_fields(yesterday, fields) | hints.get_fields(today, fields)

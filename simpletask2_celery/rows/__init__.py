@@ -3,6 +3,7 @@
 - ``model``: ``Row``, the columns, the timeouts, and the save that knows the fence
 - ``states``: what each transition writes, as pure functions
 - ``claiming``: who gets a row: claims, reservations, steps that come over HTTP
+- ``memory``, ``due``: what a durable row remembers, and when it may run
 - ``transitions``: the writes of a run, and the ends that come from outside of it
 - ``resetting``: rows reset a page at a time
 - ``fence``, ``seen``, ``values``: what a save may write, inside a run and outside of one

@@ -4,6 +4,7 @@ A receiver that fails is logged. A time limit of Celery and what ends the proces
 are raised, because they are about the run.
 """
 
+import datetime
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -101,6 +102,21 @@ def finished(row: Any, error: BaseException | None = None) -> None:
         logged["code"] = exceptions.HANDLER_FAILED
     text = "failed" if row.success is False else "done"
     _announce(row, signals.task_finished, text, facts, logged)
+
+
+@_harmless()
+def retried(row: Any, error: BaseException, moment: datetime.datetime) -> None:
+    """Announce that a durable row is to be tried again at ``moment``, and why."""
+    if is_wanted(signals.task_retried, type(row)):
+        facts = {"error": error, "attempt": row.attempts, "run_after": moment}
+        _announce(row, signals.task_retried, "to be retried", facts, {})
+
+
+@_harmless()
+def cancelled(row: Any) -> None:
+    """Announce that a durable row was cancelled: it is DONE."""
+    if is_wanted(signals.task_cancelled, type(row)):
+        _announce(row, signals.task_cancelled, "cancelled", {}, {})
 
 
 @_harmless()

@@ -10,7 +10,7 @@ from django.db import Error, models
 from django.db.models import Q
 
 from .. import exceptions
-from . import clock, fence, retrying, states, store, task_info
+from . import clock, due, fence, memory, retrying, states, store, task_info
 from . import querysets as tables
 from .interruptions import is_interruption
 from .model import Row
@@ -23,16 +23,18 @@ LOCKED = 0.2  # seconds that a claim tries again for a row that a transaction ha
 LOOK = 0.05  # seconds between two such tries
 
 
-def claim(model: type[R], using: str, pk: Any, force: bool = False) -> R:
+def claim(model: type[R], using: str, pk: Any, force: bool = False, resume: bool = True) -> R:
     """Claim the row and load it: of any number of callers, one gets it.
 
     Raises DjangoSimpleTask2Error 2910004, 2910008, 2910013 or 2910015 for the others (section 5 of
-    the compatibility page); with ``force``, only 2910004. A row that is claimed and cannot be
+    the compatibility page); with ``force``, only 2910004. A durable
+    row begins after its last completed step, if it says so; with ``force``, or without ``resume``,
+    at the first one. A row that is claimed and cannot be
     loaded, because a field or a manager of the user's raises, fails with 2910009.
     """
     now = clock.now(using)
     try:
-        return _claim(model, using, pk, force, now)
+        return _claim(model, using, pk, force, resume and not force, now)
     except BaseException as error:
         is_ours = isinstance(error, (exceptions.DjangoSimpleTask2Error, Error))
         if is_ours or is_interruption(error) or not _fail_unloaded(model, using, pk, now):
@@ -41,10 +43,16 @@ def claim(model: type[R], using: str, pk: Any, force: bool = False) -> R:
         raise exceptions.handler_failed(name, handler, error) from error
 
 
-def _claim(model: type[R], using: str, pk: Any, force: bool, now: datetime.datetime) -> R:
+def _claim(
+    model: type[R], using: str, pk: Any, force: bool, resume: bool, now: datetime.datetime
+) -> R:
     values = states.claim(now, clock.after(now, model.do_task_timeout))
+    values |= memory.begun(model, now, resume)
     where = {"pk": pk, **({} if force else {"status": READY})}
-    attempt: Callable[[], R | None] = partial(store.claim, model, using, where, values)
+    not_after = {} if force else due.columns(model, now)
+    attempt: Callable[[], R | None] = partial(
+        store.claim, model, using, where, values, not_after=not_after
+    )
 
     def landed() -> R | None:
         return tables.load(model, using, pk) if store.landed(model, using, pk, values) else None
@@ -86,11 +94,17 @@ def _why_not(
     """Return the error that says why a row cannot be claimed, or its next step not started."""
     name = task_info.text(model, pk)
     rows = tables.owned(model, using).filter(pk=pk)
-    state = rows.values_list("status", "current_step", "auto_reset_time")
+    waits_for = due.columns(model, clock.now(using))
+    state = rows.values("status", "current_step", "auto_reset_time", *waits_for)
     row = retrying.persist(using, state.first)
     if row is None:
         return exceptions.error(exceptions.ROW_GONE, task_info=name)
-    status, current_step, lease = row
+    status, current_step, lease = row["status"], row["current_step"], row["auto_reset_time"]
+    if step == 1 and status == READY and not force:
+        for column, now in waits_for.items():
+            if row[column] is not None and row[column] > now:
+                seconds = (row[column] - now).total_seconds()
+                return exceptions.not_due(name, row[column], seconds)
     if step == 1 and (force or status == READY):
         return exceptions.row_locked(name)
     if status == DONE:
@@ -113,7 +127,8 @@ def is_ended(model: type[Row], using: str, pk: Any, token: datetime.datetime | N
 
 def unreserved(model: type[R], using: str) -> models.QuerySet[R]:
     """Return the READY rows that nobody has reserved."""
-    return tables.own_rows(model, using).filter(_free(using), status=READY)
+    is_due = due.is_due(model, clock.now(using))
+    return tables.own_rows(model, using).filter(_free(using), is_due, status=READY)
 
 
 def reserve(model: type[Row], using: str, pk: Any) -> bool:
@@ -124,6 +139,7 @@ def reserve(model: type[Row], using: str, pk: Any) -> bool:
     """
     values = {"start_time": clock.now(using)}
     waiting = tables.owned(model, using).filter(_free(using), pk=pk, status=READY)
+    waiting = waiting.filter(due.is_due(model, clock.now(using)))
     reserved = {"status": READY, **values}
     attempt = partial(store.update, waiting, values, wait=False)
     return store.persist(model, using, pk, reserved, attempt)

@@ -15,15 +15,13 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connections, models, router, transaction
 from django.utils import timezone
 
-from . import clock, retrying
+from . import clock, memory, retrying
 from .model import Row, task_models
 from .querysets import target_field
 from .states import STATE_FIELDS
 from .task_info import short
 
 _TICK = re.compile(r"\{tick:([^{}]+)\}")
-#: The library writes them.
-_OWN = STATE_FIELDS | {"add_time", "mod_time"}
 #: What fields raise for a value that they cannot hold; those of decimals are ArithmeticErrors.
 _WRONG = (ArithmeticError, TypeError, ValidationError, ValueError)
 
@@ -96,16 +94,22 @@ def _values(model: type[Row], fields: Any, tick: datetime.datetime) -> dict[str,
 def _field(model: type[Row], name: str) -> Any:
     """Return the column of that name."""
     columns: dict[str, Any] = {one.attname: one for one in model._meta.concrete_fields}
-    where = f"{model._meta.label_lower}.{short(name)}"
-    if name in _OWN:
+    where, own = f"{model._meta.label_lower}.{short(name)}", _own(model)
+    if name in own:
         raise ValueError(f"{where} is written by the library: a new row is READY.")
     if name in columns and not getattr(columns[name], "generated", False):
         return columns[name]
     for attname, field in columns.items():
-        if field.name == name and attname not in _OWN:
+        if field.name == name and attname not in own:
             raise ValueError(f"{where} leads to another row: name the row's key, as {attname}.")
-    names = [one for one in columns if one not in _OWN]
+    names = [one for one in columns if one not in own]
     raise ValueError(f"There is no field {where} to set.{_near(name, names)}")
+
+
+def _own(model: type[Row]) -> set[str]:
+    """Return the columns that the library writes."""
+    memory_of_rows = memory.FIELDS - {"run_after"} if model._is_durable else ()
+    return {*STATE_FIELDS, "add_time", "mod_time", *memory_of_rows}
 
 
 def _converted(field: Any, value: Any) -> Any:

@@ -85,9 +85,10 @@ class Fence:
         """
         return [one for one in values if self.may_write(one[0]) and self._is_due(*one)]
 
-    def may_write(self, column: "models.Field[Any, Any]") -> bool:
+    def may_write(self, column: Any) -> bool:
         """Tell whether a column is not the state's, or one of the transition's."""
-        return column.attname in self.writes or column.attname not in STATE_FIELDS
+        state = getattr(column.model, "_state_fields", STATE_FIELDS)
+        return column.attname in self.writes or column.attname not in state
 
     def _is_due(self, column: "models.Field[Any, Any]", _: None, value: Any) -> bool:
         """Tell whether a column is one of the transition's, or has changed."""

@@ -7,17 +7,16 @@ run writes what the handler has changed, and only while the run holds the row (`
 
 from dataclasses import dataclass, field
 from functools import cache, partial, wraps
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.db import models
-from django.utils import timezone
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from .. import exceptions
 from ..conf import conf
-from . import clock, deadline, fence, redis_connection, seen, states, task_info, timeouts
+from . import deadline, due, fence, redis_connection, seen, states, task_info, timeouts
 from .states import STATE_FIELDS
 from .transactions import after_commit
 
@@ -55,6 +54,11 @@ class Row(models.Model):
     task_wait_timeout = 300
     #: Seconds after which beat's entry deletes a DONE row; None for never.
     keep_done: float | None = None
+
+    #: True of models.DurableTask, whose rows have the columns of ``memory``.
+    _is_durable = False
+    #: The columns that transitions write, and a save only where the caller has changed them.
+    _state_fields: ClassVar[frozenset[str]] = STATE_FIELDS
 
     _saving: "_Saving | None" = None
 
@@ -174,10 +178,18 @@ class Row(models.Model):
         """Publish a new READY row: the part of a save that rows know nothing of."""
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
-        """Delete the row; a save in the same run does not bring it back."""
-        deleted = super().delete(*args, **kwargs)
-        if (own := fence.of(self)) is not None:
-            own.is_deleted = True
+        """Delete the row; a save in the same run does not bring it back.
+
+        Raises DjangoSimpleTask2Error 2910014 inside a run that has lost its claim.
+        """
+        own = fence.of(self)
+        if own is None or own.pk != self.pk:
+            return super().delete(*args, **kwargs)
+        with transaction.atomic(using=own.using):
+            if not own.held(type(self)).update(start_time=own.token):  # which locks the row
+                raise exceptions.claim_lost(task_info.text(type(self), own.pk))
+            deleted = super().delete(*args, **kwargs)
+        own.is_deleted = True
         return deleted
 
     delete.alters_data = True  # type: ignore[attr-defined]
@@ -200,7 +212,7 @@ class Row(models.Model):
         """Set when auto-reset looks after a row that is about to be inserted."""
         is_unwatched = self.status == self.DOING and self.auto_reset_time is None
         if self.status == self.READY or is_unwatched:
-            self.auto_reset_time = clock.after(timezone.now(), self.get_task_wait_timeout())
+            self.auto_reset_time = due.look(self)
 
     @wraps(models.Model._do_update)
     def _do_update(  # type: ignore[override]
@@ -260,7 +272,7 @@ class Row(models.Model):
             seen.note(self, using)
         if saved.written and (own := fence.around(self, saved.using or "")) is not None:
             own.remember_loaded(self, saved.written)
-        if changed := STATE_FIELDS & {column.attname for column in saved.written}:
+        if changed := self._state_fields & {column.attname for column in saved.written}:
             after_commit(using or "default", partial(seen.remember_columns, self, changed))
 
 

@@ -1,5 +1,6 @@
 """Reset rows a page at a time: one UPDATE a page, which asks again what must still be true."""
 
+import datetime
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
@@ -8,17 +9,19 @@ from django.db import Error, models
 from django.db.models import Q
 
 from .. import signals
-from . import announcing, clock, querysets, retrying, states, store
+from . import announcing, clock, due, memory, querysets, retrying, states, store
 from .model import Row
 from .querysets import owned
+from .values import PLAIN
 
 R = TypeVar("R", bound=Row)
+Choose = Callable[[list[R]], list[R]]
 
 
 def reset_pages(
     rows: models.QuerySet[R],
     still: Q,
-    choose: Callable[[list[R]], list[R]] = list,
+    choose: Choose[R] = list,
     wait: bool = True,
     reason: str = signals.OPERATOR,
 ) -> Iterator[tuple[int, list[R]]]:
@@ -32,9 +35,9 @@ def reset_pages(
     model, using = rows.model, rows.db
     for page in querysets.pages(rows.filter(still)):
         now = clock.now(using)
-        for seconds, group in _by_wait(page, choose).items():
+        for look, group in _by_look(page, choose, reason, now).items():
             keys = store.with_key(model, using, [row.pk for row in group])
-            values = states.reset(now, clock.after(now, seconds))
+            values = _values(model, reason, states.reset(now, look))
             again = {"status": states.READY, "auto_reset_time": values["auto_reset_time"]}
             landed = owned(model, using).filter(keys, **again).count
             mine = owned(model, using).filter(still, keys)
@@ -42,12 +45,13 @@ def reset_pages(
             changed = retrying.persist(using, attempt, landed)
             if announcing.is_wanted(signals.task_reset, model):
                 announcing.reset(changed_rows(group, changed, values), reason)
+            if reason == signals.OPERATOR and model._is_durable:
+                for row in group:  # or they would be published for the time that they had
+                    row.run_after = None
             yield changed, group
 
 
-def reset_due(
-    model: type[R], using: str, choose: Callable[[list[R]], list[R]]
-) -> Iterator[tuple[int, list[R]]]:
+def reset_due(model: type[R], using: str, choose: Choose[R]) -> Iterator[tuple[int, list[R]]]:
     """Reset the rows whose lease is over, and READY rows that never had one."""
     rows, still = querysets.own_rows(model, using), states.due(clock.now(using))
     return reset_pages(rows, still, choose, wait=False, reason=signals.LEASE_OVER)
@@ -62,31 +66,46 @@ def changed_rows(page: list[R], changed: int, values: dict[str, Any]) -> list[R]
         return page[:changed]
     model, using = type(page[0]), str(page[0]._state.db)
     rows = owned(model, using).filter(pk__in=[row.pk for row in page])
+    plain = {name: value for name, value in values.items() if isinstance(value, PLAIN)}
     mine = {
         state.pop("pk")
-        for state in rows.values("pk", *values)
-        if all(store.is_written(state[name], value) for name, value in values.items())
+        for state in rows.values("pk", *plain)
+        if all(store.is_written(state[name], value) for name, value in plain.items())
     }
     return [row for row in page if row.pk in mine]
 
 
-def _by_wait(page: list[R], choose: Callable[[list[R]], list[R]]) -> dict[int, list[R]]:
-    """Return the rows to reset, by the seconds that they wait then.
+def _values(model: type[Row], reason: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a reset for its reason: a durable row remembers what was lost."""
+    if reason == signals.OPERATOR:
+        return memory.forgotten(model, values)
+    return memory.lost(model, values)
+
+
+def _by_look(
+    page: list[R], choose: Choose[R], reason: str, now: datetime.datetime
+) -> dict[datetime.datetime, list[R]]:
+    """Return the rows to reset, by when auto-reset looks at them then.
 
     Where a method of a row's own raises, each row of the page is asked by itself.
     """
-    by_wait: dict[int, list[R]] = {}
+    by_look: dict[datetime.datetime, list[R]] = {}
     try:
         for row in choose(page):
-            by_wait.setdefault(row.get_task_wait_timeout(), []).append(row)
+            moment = None if reason == signals.OPERATOR else due.after(row)
+            if moment is not None:
+                look = due.look(row, moment)
+            else:
+                look = clock.after(now, row.get_task_wait_timeout())
+            by_look.setdefault(look, []).append(row)
     except Error:
         raise
     except Exception as error:
         if len(page) == 1:
             querysets.log_left_out(type(page[0]), page[0].pk, error)
             return {}
-        by_wait = {}
+        by_look = {}
         for row in page:
-            for seconds, rows in _by_wait([row], choose).items():
-                by_wait.setdefault(seconds, []).extend(rows)
-    return by_wait
+            for look, rows in _by_look([row], choose, reason, now).items():
+                by_look.setdefault(look, []).extend(rows)
+    return by_look

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from django.db import models
 
 from . import databases
-from .states import STATE_FIELDS
 from .values import is_same
 
 _UNKNOWN = object()  # the value of a deferred column; equal to nothing
@@ -25,10 +24,11 @@ class Seen(NamedTuple):
     values: dict[str, Any]
 
 
-def note(row: models.Model, using: str | None) -> None:
+def note(row: Any, using: str | None) -> None:
     """Remember the state of a row that was just loaded or inserted."""
     held = vars(row)
-    held["_seen"] = Seen(using, row.pk, {name: held.get(name, _UNKNOWN) for name in STATE_FIELDS})
+    state = {name: held.get(name, _UNKNOWN) for name in row._state_fields}
+    held["_seen"] = Seen(using, row.pk, state)
 
 
 def remember_columns(row: models.Model, names: Iterable[str]) -> None:
@@ -36,32 +36,32 @@ def remember_columns(row: models.Model, names: Iterable[str]) -> None:
     _change(row, {name: vars(row).get(name, _UNKNOWN) for name in names})
 
 
-def remember_refreshed(row: models.Model, names: Iterable[str], is_whole: bool) -> None:
+def remember_refreshed(row: Any, names: Iterable[str], is_whole: bool) -> None:
     """Remember what ``refresh_from_db()`` has loaded: all columns, or some by their names."""
     if is_whole or _of(row) is None:
         note(row, row._state.db)
     else:
-        remember_columns(row, STATE_FIELDS.intersection(names))
+        remember_columns(row, row._state_fields.intersection(names))
 
 
-def forget(row: models.Model, names: Iterable[str]) -> None:
+def forget(row: Any, names: Iterable[str]) -> None:
     """Take some columns for never seen, so that a save writes them."""
-    _change(row, dict.fromkeys(STATE_FIELDS.intersection(names), _UNKNOWN))
+    _change(row, dict.fromkeys(row._state_fields.intersection(names), _UNKNOWN))
 
 
-def hold(row: models.Model, values: dict[str, Any]) -> None:
+def hold(row: Any, values: dict[str, Any]) -> None:
     """Give a row the values that a statement has written to its state."""
     vars(row).update(values)
-    remember_columns(row, STATE_FIELDS & values.keys())
+    remember_columns(row, row._state_fields & values.keys())
 
 
-def is_unchanged(row: models.Model, using: str, column: Any, value: Any) -> bool:
+def is_unchanged(row: Any, using: str, column: Any, value: Any) -> bool:
     """Tell whether a save outside of runs has nothing to say about a column.
 
     It is a state column, and the caller has not changed it since the row was loaded, perhaps from a
     replica; or since the instance was made, which has the model's defaults.
     """
-    if column.attname not in STATE_FIELDS:
+    if column.attname not in row._state_fields:
         return False
     seen = _of(row)
     if seen is None:
@@ -70,7 +70,7 @@ def is_unchanged(row: models.Model, using: str, column: Any, value: Any) -> bool
     return is_of_row and is_same(value, seen.values[column.attname])
 
 
-def begin_anew(row: models.Model) -> None:
+def begin_anew(row: Any) -> None:
     """Give a copy that is about to be inserted the defaults where it has the original's state.
 
     It has another key than the row that it was loaded as.
@@ -80,7 +80,8 @@ def begin_anew(row: models.Model) -> None:
         return
     for column in row._meta.concrete_fields:
         name = column.attname
-        if name in STATE_FIELDS and is_same(vars(row).get(name), seen.values[name]):
+        is_state = name in row._state_fields and not column.editable  # run_after is an input, too
+        if is_state and is_same(vars(row).get(name), seen.values[name]):
             setattr(row, name, column.get_default())
 
 

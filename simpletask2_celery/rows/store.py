@@ -7,19 +7,27 @@ from typing import Any
 from django.db import OperationalError, connections, models, transaction
 
 from .. import exceptions, fast
-from . import querysets, retrying, task_info, transactions
+from . import due, querysets, retrying, task_info, transactions
 from .fence import Fence
 from .model import Row
+from .values import PLAIN
 
 
-def claim(model: Any, using: str, where: dict[str, Any], values: dict[str, Any]) -> Any:
+def claim(
+    model: Any,
+    using: str,
+    where: dict[str, Any],
+    values: dict[str, Any],
+    not_after: dict[str, datetime.datetime],
+) -> Any:
     """Write ``values`` to the row of which ``where`` is true, and load it.
 
-    Returns None where there is no such row, and where somebody's transaction has locked it.
+    The columns of ``not_after`` must be empty, or not after its times. Returns None where there is
+    no such row, and where somebody's transaction has locked it.
     """
-    shortcut = fast.claim_of(model, using, where, values, token="start_time")
+    shortcut = fast.claim_of(model, using, where, values, not_after, token="start_time")
     if shortcut is None:
-        free = querysets.owned(model, using).filter(**where)
+        free = querysets.owned(model, using).filter(due.not_after(not_after), **where)
         is_claimed = _update_at_once(free, values)
         return querysets.load(model, using, where["pk"]) if is_claimed else None
     try:
@@ -78,10 +86,12 @@ def persist(
 def landed(model: type[models.Model], using: str, pk: Any, values: dict[str, Any]) -> bool:
     """Tell whether a row has the values of a write whose answer was lost.
 
-    Its times are of this process and of this microsecond. Columns that an old MySQL schema made
-    have whole seconds: there a write counts as lost, and the lease decides.
+    What the database has computed, and JSON, are not compared. Its times are of this process and of
+    this microsecond. Columns that an old MySQL schema made have whole seconds: there a write counts
+    as lost, and the lease decides.
     """
-    return bool(querysets.owned(model, using).filter(pk=pk, **values).exists())
+    plain = {name: value for name, value in values.items() if isinstance(value, PLAIN)}
+    return bool(querysets.owned(model, using).filter(pk=pk, **plain).exists())
 
 
 def is_written(stored: Any, value: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.db import Error, connections
 
 from .. import exceptions, signals
-from . import announcing, clock, databases, fence, retrying, states, store, task_info
+from . import announcing, clock, databases, due, fence, memory, retrying, states, store, task_info
 from . import querysets as tables
 from .announcing import Ended
 from .fence import Fence
@@ -32,21 +32,29 @@ RUN_PATIENCE = 60.0  # seconds that a run tries to write its row, or its work wa
 # -- the writes of a run ---------------------------------------------------------------------
 
 
-def start_step(row: Row, step: int, ended: Ended | None = None) -> None:
-    """Write that ``step`` starts, and what the handler of the step before has changed."""
-    _write(row, states.step(step, _now(row)), exceptions.STEP_NOT_SAVED)
+def start_step(
+    row: Row, step: int, ended: Ended | None = None, more: dict[str, Any] | None = None
+) -> None:
+    """Write that ``step`` starts, and what the handler of the step before has changed.
+
+    ``more`` are columns of the memory of a durable row.
+    """
+    _write(row, states.step(step, _now(row)) | (more or {}), exceptions.STEP_NOT_SAVED)
     announcing.step_ended(row, ended)
 
 
-def save_step(row: Row, ended: Ended | None = None) -> None:
+def save_step(row: Row, ended: Ended | None = None, more: dict[str, Any] | None = None) -> None:
     """Write what the handler changed, before a proxy request or the call of the next step."""
-    _write(row, {}, exceptions.STEP_NOT_SAVED)
+    _write(row, more or {}, exceptions.STEP_NOT_SAVED)
     announcing.step_ended(row, ended)
 
 
 def finish(row: Row, ended: Ended | None = None) -> None:
     """Write that the run succeeded. Raises 2910010 where it has lost its claim."""
-    _write(row, states.end(_now(row), success=True), exceptions.FINISH_NOT_SAVED)
+    values = states.end(_now(row), success=True)
+    if ended is not None:
+        values |= memory.returned(row, ended.data)
+    _write(row, values, exceptions.FINISH_NOT_SAVED)
     _announce_end(row, ended)
 
 
@@ -63,16 +71,43 @@ def fail(row: Row, error: BaseException, ended: Ended | None = None) -> None:
         raise exceptions.error(exceptions.FINISH_NOT_SAVED, task_info=name, error=reason)
     row = own_row(row)
     now = _now(row)
-    values = states.end(now, success=False)
-    try:
-        _write(row, values, exceptions.FINISH_NOT_SAVED)
-    except exceptions.DjangoSimpleTask2Error as unsaved:
-        if not _write_alone(row, {**values, "mod_time": now}):
-            raise
+    step = ended.step if ended else row.current_step or 1
+    values = states.end(now, success=False) | memory.failed(row, step, error, now)
+    name, alone = task_info.text(type(row), row.pk), {**values, "mod_time": now}
+    if memory.resumes(row):  # its fields stay as its last completed step has left them
+        if not _write_alone(row, alone):
+            raise exceptions.claim_lost(name, exceptions.FINISH_NOT_SAVED)
         hold(row, values)
-        name = task_info.text(type(row), row.pk)
-        logger.warning("%s has failed, and saved no more than that: %s", name, unsaved)
+    else:
+        try:
+            _write(row, values, exceptions.FINISH_NOT_SAVED)
+        except exceptions.DjangoSimpleTask2Error as unsaved:
+            if not _write_alone(row, alone):
+                raise
+            hold(row, values)
+            logger.warning("%s has failed, and saved no more than that: %s", name, unsaved)
     _announce_end(row, ended, error)
+
+
+def retry(
+    row: Row, error: BaseException, moment: datetime.datetime, ended: Ended | None = None
+) -> None:
+    """Write that a durable row is tried again at ``moment``; raises ClaimLost.
+
+    What the handler has changed and not saved is not written: the next attempt begins with the row
+    as the last step, or save, has left it.
+    """
+    own = fence.of(row)
+    now = _now(row)
+    step = ended.step if ended else row.current_step or 1
+    values = states.reset(now, due.look(row, moment))
+    values = memory.retried(type(row), values, moment) | memory.failed(row, step, error, now)
+    if own is None or not _write_alone(row, values):
+        raise exceptions.claim_lost(task_info.text(type(row), row.pk))
+    hold(row, values)
+    fence.lift(row)
+    announcing.step_ended(row, ended)
+    announcing.retried(row, error, moment)
 
 
 def renew(row: Row) -> bool:
@@ -213,11 +248,20 @@ def change(row: Row, values: dict[str, Any], status: int | None) -> bool:
 
 
 def postpone(row: Row, moment: datetime.datetime) -> None:
-    """Keep auto-reset from publishing a READY row before it was due at ``moment``."""
-    again = clock.after(clock.stored(moment), row.get_task_wait_timeout())
+    """Keep auto-reset from publishing a READY row before it was due at ``moment``.
+
+    A durable row is not claimed before, either. Of another, a time that the row alone keeps is in
+    ``start_time``, too, which a READY row does not use: no queue has its message.
+    """
+    moment = clock.stored(moment)
+    values: dict[str, Any] = {"auto_reset_time": due.look(row, moment)}
+    if row._is_durable:
+        values["run_after"] = moment
+    elif due.is_kept_by_row(moment):
+        values["start_time"] = moment
     mine = tables.owned(type(row), databases.of(row)).filter(pk=row.pk, status=READY)
-    if mine.update(auto_reset_time=again):
-        row.auto_reset_time = again
+    if mine.update(**values):
+        hold(row, values)
 
 
 def release(row: Row) -> bool:
@@ -227,6 +271,7 @@ def release(row: Row) -> bool:
     """
     now = _now(row)
     values = states.reset(now, clock.after(now, row.get_task_wait_timeout()))
+    values = memory.lost(type(row), values)
     is_released = _end_lost(row, values, wait=True)
     if is_released:
         announcing.reset([row], signals.RUN_LOST)
@@ -240,6 +285,7 @@ def give_up(row: Row, error: BaseException, wait: bool) -> bool:
     """
     now = _now(row)
     values = {**states.end(now, success=False), "mod_time": now}
+    values |= memory.failed(row, row.current_step or 1, error, now)
     is_given_up = _end_lost(row, values, wait)
     if is_given_up:
         hold(row, values)

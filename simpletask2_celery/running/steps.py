@@ -9,12 +9,14 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackTyp
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
+from celery.exceptions import SoftTimeLimitExceeded
 
 from .. import exceptions
 from ..rows import fence, greenlets, interruptions, sessions, task_info, transitions
 from ..rows.announcing import Ended
 from ..rows.model import Row
 from ..rows.transactions import savepoint
+from . import retries
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,13 +69,31 @@ def _no_handler(model: type[Row], step: int | str) -> exceptions.DjangoSimpleTas
     return exceptions.error(exceptions.NO_HANDLER, model=name, handler=handler)
 
 
+class Raised(Exception):
+    """What a handler has raised, before anything of it is written to the row."""
+
+    def __init__(self, error: BaseException, ended: Ended) -> None:
+        super().__init__(error)
+        self.error, self.ended = error, ended
+
+
 def call(row: Row, step: int, payload: dict[str, Any]) -> Ended:
     """Run the handler of a step; return what it returned, and its time.
 
     Whatever the handler raises, the row is written DONE and unsuccessful, and 2910009 is
-    raised with that as its cause. But 2910014, where a save of the handler's own found the
-    claim lost, and what ends the process on purpose are raised as they are.
+    raised with that as its cause; or it is to be tried again, and Celery's Retry is raised. But
+    2910014, where a save of the handler's own found the claim lost, and what ends the process on
+    purpose are raised as they are.
     """
+    try:
+        return handle(row, step, payload)
+    except Raised as raised:
+        problem = failed(row, step, raised.error, raised.ended)
+        raise problem from problem.__cause__
+
+
+def handle(row: Row, step: int, payload: dict[str, Any]) -> Ended:
+    """Run the handler of a step, and write nothing. Raises Raised, or as of :func:`call`."""
     began = time.perf_counter()
     try:
         with sessions.leaving_nothing_open(), savepoint(str(row._state.db)):
@@ -88,22 +108,36 @@ def call(row: Row, step: int, payload: dict[str, Any]) -> Ended:
             raise
         ended = Ended(step, time.perf_counter() - began, error=error)
         error.__traceback__ = _of_the_user(error.__traceback__)
-        raise failed(row, step, error, ended) from error
+        raise Raised(error, ended) from error
     return Ended(step, time.perf_counter() - began, data)
 
 
-def failed(
-    row: Row, step: int, error: BaseException, ended: Ended | None = None
-) -> exceptions.DjangoSimpleTask2Error:
-    """Write the row DONE and unsuccessful; return the 2910009 that says why."""
+def failed(row: Row, step: int, error: BaseException, ended: Ended | None = None) -> Exception:
+    """Write the row DONE and unsuccessful; return the 2910009 that says why, and its cause.
+
+    A durable row that has retries left is to be tried again: returns Celery's Retry. Raises
+    ClaimLost where the row was ended before a time limit ended its handler.
+    """
+    next_one = retries.plan(row, error)
+    error = next_one.reason
+    if next_one.moment is not None:
+        retry = retries.begin(row, next_one, ended)
+        retry.__cause__ = error
+        return retry
     more = ""
     try:
         transitions.fail(row, error, ended)
+    except exceptions.ClaimLost as lost:
+        if isinstance(error, SoftTimeLimitExceeded):
+            raise
+        more = f"; and also: {lost.message.rstrip('.')}"
     except exceptions.DjangoSimpleTask2Error as unsaved:
         more = f"; and also: {unsaved.message.rstrip('.')}"
     name = task_info.text(type(row), row.pk)  # a method of the row's own may have failed
     handler = task_info.handler(type(row), step)
-    return exceptions.handler_failed(name, handler, error, more)
+    problem = exceptions.handler_failed(name, handler, error, more)
+    problem.__cause__ = error
+    return problem
 
 
 def outcome(row: Row, step: int, data: Any) -> dict[str, Any]:

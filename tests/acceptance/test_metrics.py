@@ -46,6 +46,8 @@ def test_what_the_children_of_a_worker_count_is_seen(worker, child, folder, monk
     by_worker = wait_until(lambda: page_of(urlopen(url).read().decode()))
     by_web = wait_until(lambda: page_of(scrape().text))
     for page in (by_worker, by_web):
+        assert page["jobs_own_total"] == {frozenset(): 2}  # a metric of the project's
+        assert "process_resident_memory_bytes" not in page
         assert value(page, "published_total", **JOB) == len(rows) + 1  # one again
         assert value(page, "started_total", **JOB) == len(rows) + 3
         assert value(page, "finished_total", success="false", **JOB) == 1
@@ -57,9 +59,10 @@ def test_what_the_children_of_a_worker_count_is_seen(worker, child, folder, monk
 
 
 @BOTH
-def test_a_worker_of_threads_needs_no_folder(worker):
+@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+def test_a_worker_of_one_process_needs_no_folder(worker, pool):
     port = free_port()
-    process = worker("-P", "threads", CHILD_METRICS=str(port))
+    process = worker("-P", pool, CHILD_METRICS=str(port))
     Job.objects.create()
     wait_until(all_done(), what=process.log)
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+from base64 import b64encode
 
 import pytest
 from celery import current_app
 from kombu import Exchange, Producer, Queue
+from kombu.serialization import registry
 
 from simpletask2_celery import exceptions, tasks
 from tests.support import ALIASES
@@ -67,6 +69,20 @@ def send_by_the_first_protocol(kwargs):
         )
 
 
+def send_signed(kwargs):
+    """As Celery's ``auth`` serializer has it, whose body is a signature before the rest."""
+    current_app.send_task(TASK, kwargs=kwargs, serializer="signed for the tests")
+
+
+@pytest.fixture
+def signed():
+    """A serializer of that content type; the real one needs certificates."""
+    name = "signed for the tests"
+    registry.register(name, lambda data: b64encode(repr(data).encode()), None, "application/data")
+    yield
+    registry.unregister(name)
+
+
 def named(row):
     using = row._state.db
     return {"app_label": "jobs", "model": "job", "id": row.pk, "using": using}
@@ -116,6 +132,19 @@ def test_what_is_not_json_is_refused_and_its_row_untouched(careless):
 
 def vars_of(row):
     return {name: value for name, value in vars(row).items() if name != "_state"}
+
+
+@pytest.mark.django_db(transaction=True, databases=ALIASES)
+def test_a_signed_message_is_refused_too(careless, signed):
+    for alias in ALIASES:
+        Job.objects.using(alias).bulk_create([Job()])
+        send_signed(named(Job.objects.using(alias).get()))
+    rows = on_each()
+    wait_until(done(*rows), what=careless.log)
+    said = "content type 'application/data' is not 'application/json'"
+    wait_until(lambda: careless.log.read_text().count(said) == len(ALIASES), 10, careless.log)
+    for alias in ALIASES:
+        assert Job.objects.using(alias).filter(status=Job.READY).count() == 1
 
 
 @pytest.mark.django_db(transaction=True, databases=ALIASES)

@@ -1,6 +1,7 @@
 """The other process of a test: ``python -m tests.support.child run|save …``."""
 
 import json
+import logging
 import os
 import sys
 
@@ -55,21 +56,16 @@ def save(usings, count, errors=()):
 
 def save_again(using):
     """Save two rows; after "go" do as save, and say what was logged as an error."""
-    import logging
-
     from tests.support.project.jobs.models import Job
 
-    errors = []
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: errors.append(record.getMessage())
-    logging.getLogger().addHandler(handler)
+    errors = _listen(logging.ERROR)
     say({"rows": [Job.objects.using(using).create().pk for _ in range(2)]})
     sys.stdin.readline()
     save(using, 100, errors)
 
 
 def told(usings):
-    """Save a row in each database, say what the signal of a published one has told."""
+    """Save a row in each database, say what its signal has told and what was logged."""
     from simpletask2_celery.signals import task_published
     from tests.support.project.jobs.models import Job
 
@@ -79,8 +75,18 @@ def told(usings):
         found.append([using, task_info])
 
     task_published.connect(hear)
+    logged = _listen(logging.WARNING)
     rows = [Job.objects.using(using).create() for using in usings.split(",")]
-    say({"rows": [[r._state.db, r.get_task_info()] for r in rows], "told": found})
+    named = [[row._state.db, row.get_task_info()] for row in rows]
+    say({"rows": named, "told": found, "logged": logged})
+
+
+def _listen(level):
+    """Return a list that has what is logged from a level on, traceback and all."""
+    lines, handler = [], logging.Handler(level)
+    handler.emit = lambda record: lines.append(logging.Formatter().format(record))
+    logging.getLogger().addHandler(handler)
+    return lines
 
 
 def scrape():

@@ -10,7 +10,7 @@ from tests.support.fixtures import ROOT
 PACKAGE = ROOT / "simpletask2_celery"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = ["rows", "publishing", "running", "recovery", "fast", "watching", "checks"]
-ROOMS += ["admin", "legacy"]
+ROOMS += ["admin", "legacy", "models"]
 
 #: What the documents import, by module.
 PUBLIC = {
@@ -28,7 +28,7 @@ PUBLIC = {
     "health": ["Finding", "check"],
     "indexes": ["AutoResetIndex", "HistoryIndex"],
     "metrics": ["connect", "registry", "view"],
-    "models": ["SimpleTask"],
+    "models": ["DurableTask", "SimpleTask"],
     "pytest_plugin": ["simpletask2_published", "simpletask2_run"],
     "signals": [
         "LEASE_OVER",
@@ -36,9 +36,11 @@ PUBLIC = {
         "OPERATOR",
         "RUN_LOST",
         "step_finished",
+        "task_cancelled",
         "task_finished",
         "task_published",
         "task_reset",
+        "task_retried",
         "task_started",
     ],
     "tasks": ["create", "do_auto_reset", "do_prune", "do_task"],
@@ -59,7 +61,7 @@ def test_what_the_documents_import_is_there(module):
 def test_the_top_level_has_doors_alone():
     doors = {path.stem for path in PACKAGE.glob("*.py")}
     assert len(doors) <= 18
-    assert doors == {*PUBLIC, "__init__", "apps", "conf"} - {"admin"}
+    assert doors == {*PUBLIC, "__init__", "apps", "conf"} - {"admin", "models"}
 
 
 @pytest.mark.parametrize("room", [*ROOMS, "running/proxy"])
@@ -122,3 +124,14 @@ def test_what_a_run_and_a_save_know_is_touched_in_one_file(name, home):
         or (isinstance(node, ast.Constant) and node.value == name)
     }
     assert touching == {f"rows/{home}.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=names_of)
+def test_a_logger_has_the_name_of_its_module(path):
+    names = {
+        ast.unparse(node.args[0])
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger"
+    }
+    others = {"_name"} if names_of(path) == "running/proxy/masking.py" else set()  # of urllib3
+    assert names <= {"__name__", "signals.__name__"} | others

@@ -186,6 +186,20 @@ def test_an_error_still_says_what_is_wrong(request_, says):
     assert says in answer["proxied_error"]
 
 
+def test_the_error_shows_what_is_no_secret_and_the_log_the_reason_alone(caplog):
+    caplog.set_level(logging.INFO)
+    url = f"http://{USER}:{QUOTED}@127.0.0.1:1/a/b?c=d"
+    options = {"timeout": 3, "verify": False, "allow_redirects": False, "data": b"body"}
+    answer = fetching.fetch("jobs.steps:1", {"method": "GET", "url": url, **options})
+    shown = (
+        "{'method': 'GET', 'timeout': 3, 'verify': False, 'allow_redirects': False, "
+        "'url': 'http://127.0.0.1:1/a/b'}"
+    )
+    reason = "ConnectionError: Connection refused"
+    assert answer["proxied_error"] == f"task jobs.steps:1 proxy request {shown} failed: {reason}"
+    assert caplog.messages == [f"jobs.steps:1: proxy request failed: {reason}"]
+
+
 @pytest.fixture
 def soft_limit():
     """Celery's own way: a signal's handler raises in whatever runs."""

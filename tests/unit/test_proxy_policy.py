@@ -62,7 +62,10 @@ def test_an_address_that_is_not_public(address):
 
 @pytest.mark.parametrize(
     "address",
-    ["8.8.8.8", PUBLIC, "::ffff:8.8.8.8", "64:ff9b::808:808", "2606:4700::1111"],
+    [
+        *("8.8.8.8", PUBLIC, "::ffff:8.8.8.8", "64:ff9b::808:808", "2606:4700::1111"),
+        "2606:4700:64::7f00:1",  # of a network that maps to IPv4 there: nobody can know
+    ],
 )
 def test_an_address_that_is_public(address):
     assert proxy_policy.is_public(address)

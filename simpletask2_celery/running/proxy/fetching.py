@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 MakeAdapter = Callable[[Policy], HTTPAdapter]
 
 _KEYWORDS = sorted(set(inspect.signature(requests.Session.request).parameters) - {"self"})
+_PAIRS = ("auth", "cert", "timeout")  # which requests takes as tuples, and JSON has as lists
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # to send twice
 
 
@@ -105,7 +106,8 @@ def _require_valid(request: Any, policy: Policy) -> None:
 
 def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
     _require_valid(request, policy)
-    options = {"timeout": policy.timeout, **request, "stream": True}
+    pairs = {name: tuple(request[name]) for name in _PAIRS if isinstance(request.get(name), list)}
+    options = {"timeout": policy.timeout, **request, **pairs, "stream": True}
     with _response(options, policy) as response:
         body = bytearray()
         for chunk in response.iter_content(16 * 1024):

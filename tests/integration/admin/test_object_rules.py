@@ -2,12 +2,13 @@
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from simpletask2_celery.admin import actions
 from tests.support.fixtures import queued
 from tests.support.project.jobs.models import ChannelJob, Job
-from tests.support.rows import DOING, DONE
+from tests.support.rows import DOING, DONE, READY
 
 ACTIONS = [action.__name__ for action in actions.ACTIONS]
 
@@ -43,6 +44,34 @@ def test_an_action_leaves_rows_alone_that_the_user_may_not_change(admin_client, 
     assert theirs.pk not in ids and (own.status != DOING or own.pk in ids)
     said = " ".join(str(message) for message in answer.context["messages"])
     assert "for you may not change them: 1." in said
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("action", "end"),
+    [
+        ("publish_selected_tasks", (READY, None)),
+        ("reset_selected_tasks", (READY, None)),
+        ("stop_selected_tasks", (DONE, False)),
+        ("mark_selected_tasks_done", (DONE, None)),
+        ("force_do_selected_tasks", (DONE, True)),
+    ],
+)
+def test_who_may_change_a_model_may_do_everything_to_its_rows(
+    client, django_user_model, action, end
+):
+    user = django_user_model.objects.create_user("operator", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="change_job"))
+    client.force_login(user)
+    row = Job.objects.create()
+    if action == "reset_selected_tasks":
+        Job.objects.update(status=DONE, success=True)
+    queued()
+    form = {"action": action, "_selected_action": [row.pk]}
+    assert client.post(reverse("admin:jobs_job_changelist"), form).status_code == 302
+    row.refresh_from_db()
+    assert (row.status, row.success) == end
+    assert [one["id"] for one in queued()] == ([row.pk] if end[0] == READY else [])
 
 
 @pytest.mark.django_db(transaction=True)

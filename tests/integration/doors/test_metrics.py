@@ -2,15 +2,17 @@
 
 import datetime
 import re
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from celery import current_app
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Counter, generate_latest
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
@@ -18,12 +20,17 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from simpletask2_celery import metrics, signals
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
-from simpletask2_celery.rows import claiming
+from simpletask2_celery.publishing import broker
+from simpletask2_celery.recovery import auto_reset
+from simpletask2_celery.rows import at_once, claiming, states
 from simpletask2_celery.running import executor
+from simpletask2_celery.watching import figures
 from simpletask2_celery.watching.figures import Counts, ModelFigures
-from tests.support import pages
+from tests.support import networks, pages
+from tests.support.clock import clock
 from tests.support.metrics import JOB, samples, scrape, value
 from tests.support.project.jobs.models import ChannelJob, Job, Steps
+from tests.support.rows import ago
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
 
@@ -101,7 +108,24 @@ def test_channels_without_number_share_one_series(using, connected, monkeypatch)
     assert counted("published_total", model=model, channel="mail") >= 2
 
 
-# -- real processes ----------------------------------------------------------------------
+def test_a_wait_is_all_the_time_since_the_row_was_added(using, connected):
+    before = counted("wait_seconds_sum", **JOB)
+    row = Job.objects.using(using).create()
+    Job.objects.using(using).filter(pk=row.pk).update(add_time=ago(100))
+    executor.run(Job, using, row.pk)
+    assert 100 <= counted("wait_seconds_sum", **JOB) - before < 110
+    row.reset()
+    executor.run(Job, using, row.pk)
+    assert 200 <= counted("wait_seconds_sum", **JOB) - before < 220
+
+
+def test_a_run_is_timed_from_its_claim_to_its_end(using, connected, handler):
+    what = handler(lambda row, payload: time.sleep(0.3))
+    row = Job.objects.using(using).create(what=what)
+    Job.objects.using(using).filter(pk=row.pk).update(add_time=ago(100))
+    before = counted("run_seconds_sum", **JOB)
+    executor.run(Job, using, row.pk)
+    assert 0.3 <= counted("run_seconds_sum", **JOB) - before < 5
 
 
 # -- what the rows are now ---------------------------------------------------------------
@@ -155,6 +179,75 @@ def test_workers_that_cannot_be_asked_have_no_sample(monkeypatch):
     assert value(page, "queue_workers", channel="mail") is value(page, "workers") is None
 
 
+@BOTH
+def test_failed_rows_are_stopped_ones_too_and_a_countdown_is_a_wait():
+    stopped, later = (ChannelJob.objects.create(topic="mail") for _ in range(2))
+    ChannelJob.objects.filter(pk=stopped.pk).update(**states.stop(timezone.now()))
+    later.publish(countdown=3600)
+    ChannelJob.objects.filter(pk=later.pk).update(add_time=ago(100))
+    page = samples(scrape().text)
+    labels = {"model": "jobs.channeljob"}
+    assert value(page, "failed_rows", channel=metrics.ALL, **labels) == 1
+    assert 100 <= value(page, "oldest_ready_seconds", channel="mail", **labels) < 110
+
+
+@BOTH
+def test_rows_that_could_not_be_counted_are_told_of_and_no_number(monkeypatch):
+    Job.objects.create()
+    monkeypatch.setattr(figures, "ALL", -1)  # no time for any table
+    page = samples(scrape().text)
+    assert value(page, "rows_up", model="jobs.job") == 0
+    assert "simpletask2_rows" not in page and "simpletask2_stale_rows" not in page
+
+
+@BOTH
+def test_the_last_reset_is_told_of():
+    auto_reset.run()
+    assert 0 <= value(samples(scrape().text), "last_reset_seconds") < 5
+
+
+@BOTH
+def test_ten_channels_of_a_model_have_a_label_each(monkeypatch):
+    monkeypatch.setattr(metrics, "_channels", set())
+    rows = [ChannelJob(topic=f"c{n}") for n in range(13) for _ in range(n + 1)]
+    ChannelJob.objects.bulk_create(rows)
+    page = samples(scrape().text)
+    ready = {"model": "jobs.channeljob", "status": "ready"}
+    shown = [value(page, "rows", channel=f"c{n}", **ready) for n in range(13)]
+    assert shown == [None] * 3 + list(range(4, 14))
+    assert value(page, "rows", channel=metrics.OTHERS, **ready) == 1 + 2 + 3
+    assert value(page, "queue_workers", channel="c0") == 0  # for its rows wait
+
+
+@BOTH
+def test_a_scrape_takes_four_seconds_at_most_whatever_is_silent():
+    Job.objects.create()
+    kept = connections["server"]
+    with networks.silent() as port, pytest.MonkeyPatch.context() as patch:
+        there = {**connections.settings["server"], "HOST": "127.0.0.1", "PORT": port}
+        patch.setitem(connections.settings, "server", there)
+        patch.setattr(current_app.conf, "broker_write_url", f"redis://127.0.0.1:{port}/0")
+        del connections["server"]  # this thread is not connected to it
+        try:
+            began = clock()
+            page = samples(scrape().text)
+            seconds = clock() - began
+        finally:
+            connections["server"] = kept
+    for thread in list(at_once._hung.values()):
+        thread.join(10)
+    assert seconds < 4.5  # half a second for a busy machine
+    assert value(page, "broker_up") == 0 and value(page, "rows_up", model="jobs.job") == 0
+
+
+@BOTH
+def test_workers_have_half_a_second_to_answer(monkeypatch):
+    asked = []
+    monkeypatch.setattr(broker, "workers", asked.append)
+    scrape()
+    assert asked == [0.5]
+
+
 def test_what_is_not_known_has_no_sample_and_channels_beyond_are_the_others():
     by_channel = [Counts("mail", ready=1), Counts(None, ready=2)]
     one = ModelFigures(Job, "default", Counts(None, ready=3, done=7), by_channel)
@@ -202,6 +295,33 @@ def test_names_follow_the_conventions(connected):
             assert {s.name for s in family.samples} <= {f"{family.name}_total"}
         if family.type == "histogram":
             assert family.name.endswith("_seconds")
+
+
+@BOTH
+def test_the_page_has_the_projects_own_metrics_and_the_process():
+    own = Counter("jobs_own", "A metric of the project's.")
+    own.inc(3)
+    try:
+        page = samples(scrape().text)
+    finally:
+        REGISTRY.unregister(own)
+    assert page["jobs_own_total"] == {frozenset(): 3}
+    assert page["process_resident_memory_bytes"]
+
+
+@BOTH
+def test_buckets_reach_from_5_ms_to_an_hour(connected):
+    executor.run(Job, "default", Job.objects.create().pk)
+    page = samples(scrape().text)
+    for name in ("wait", "run", "step"):
+        series = page[f"simpletask2_{name}_seconds_bucket"]
+        ends = sorted({float(dict(labels)["le"]) for labels in series})
+        assert (ends[0], ends[-2], ends[-1]) == (0.005, 3600, float("inf"))
+
+
+def test_the_registry_asks_no_database(connected):
+    """This test may not ask one: a worker shows the registry from a thread."""
+    assert b"simpletask2_published_total" in generate_latest(metrics.registry())
 
 
 @BOTH

@@ -10,6 +10,7 @@ from django.db import OperationalError, connections, transaction
 from simpletask2_celery import tasks
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from simpletask2_celery.publishing import producers, to_celery
+from simpletask2_celery.recovery import backlog
 from simpletask2_celery.rows import claiming
 from tests.support.fixtures import close_breakers, messages, queued, rebuild_router
 from tests.support.project.jobs.models import (
@@ -96,12 +97,31 @@ def test_options_reach_celery(using):
     row.refresh_from_db()
     wait = row.auto_reset_time - datetime.datetime.now(datetime.UTC)
     assert wait.total_seconds() == pytest.approx(340, abs=10)
-    eta = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    eta = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=14)
     row.publish(eta=eta)
     [(_, message)] = messages()
-    assert message.headers["eta"].startswith("2030-01-01T00:00:00")
+    assert message.headers["eta"] == eta.isoformat()
     row.refresh_from_db()
     assert row.auto_reset_time == eta + datetime.timedelta(seconds=300)
+
+
+def test_a_time_far_ahead_is_kept_by_the_row(using, monkeypatch):
+    row = Job.objects.using(using).create()
+    queued()
+    eta = datetime.datetime(2130, 1, 1, tzinfo=datetime.UTC)
+    row.publish(eta=eta)
+    assert queued() == []
+    row.refresh_from_db()
+    assert row.auto_reset_time == eta
+    assert Job.do_auto_reset() == 0
+    # Due, while the queue is long: nobody presumes its message there.
+    now = datetime.datetime.now(datetime.UTC)
+    Job.objects.using(using).filter(pk=row.pk).update(auto_reset_time=now, start_time=now)
+    monkeypatch.setattr(backlog, "_messages_of", lambda channel: 1000.0)
+    assert Job.do_auto_reset() == 1
+    assert queued() == [expected(row)]
+    row.refresh_from_db()
+    assert row.start_time is None
 
 
 @pytest.mark.parametrize(

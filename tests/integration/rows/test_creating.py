@@ -16,7 +16,7 @@ from django.utils import timezone
 from simpletask2_celery import tasks
 from simpletask2_celery.rows import creating
 from tests.support.fixtures import message_of, messages, queued
-from tests.support.project.jobs.models import ChildJob, CodeJob, DayJob, EveryJob, Job
+from tests.support.project.jobs.models import ChildJob, CodeJob, DayJob, DurableJob, EveryJob, Job
 from tests.support.rows import READY
 
 NOON = datetime.datetime(2026, 1, 31, 12, 5, 6, tzinfo=datetime.UTC)
@@ -93,6 +93,14 @@ def test_only_a_tick_with_a_format_is_replaced(using, settings, text, expected):
     assert DayJob.objects.using(using).get().key == expected
 
 
+def test_a_durable_row_says_when_it_is_due(using):
+    create("jobs.durablejob", {"run_after": "2126-01-31T{tick:%H}:00:00Z"}, using)
+    row = DurableJob.objects.using(using).get()
+    hour = timezone.localtime(NOON).hour
+    assert row.run_after == datetime.datetime(2126, 1, 31, hour, tzinfo=datetime.UTC)
+    assert row.status == READY and queued() == []
+
+
 def test_a_time_without_a_zone_is_in_the_projects(using, settings):
     settings.TIME_ZONE = "Asia/Shanghai"
     create("jobs.dayjob", {"key": "a", "due": "{tick:%Y-%m-%d} 06:00"}, using)
@@ -121,6 +129,8 @@ def test_a_time_without_a_zone_is_in_the_projects(using, settings):
             ("jobs.job", {name: value}, ValueError, f"jobs.job.{name} is written by the library")
             for name, value in [("status", 30), ("start_time", None), ("add_time", "2026-01-31")]
         ),
+        ("jobs.durablejob", {"attempts": 3}, ValueError, "attempts is written by the library"),
+        ("jobs.durablejob", {"x": 3}, ValueError, "are: id, note, run_after, topic, what."),
         ("jobs.job", {"other": "x"}, ValueError, "jobs.job.other cannot be x: “x” value must be"),
         ("jobs.job", {"other": 1.5}, ValueError, "other cannot be 1.5: the field takes a whole"),
         ("jobs.job", {"other": True}, ValueError, "other cannot be True: the field takes a whole"),

@@ -4,7 +4,9 @@ import base64
 
 import pytest
 
+from simpletask2_celery.running import executor
 from simpletask2_celery.running.proxy import fetching, policy
+from tests.support.project.jobs.models import Steps
 from tests.support.sites import CERTIFICATE, Network, serving
 
 PUBLIC, OTHER = "93.184.216.34", "93.184.216.35"
@@ -197,6 +199,38 @@ def test_allowed_schemes_redirects_included(site, network, settings):
     assert site.connections == 0
 
 
+@pytest.mark.parametrize(
+    ("allowed", "goes"),
+    [("xn--bcher-kva.example", True), (".xn--bcher-kva.example", True), ("bücher.example", False)],
+)
+def test_a_name_that_is_not_ascii_is_allowed_as_the_dns_writes_it(
+    site, network, settings, allowed, goes
+):
+    settings.DJANGO_SIMPLETASK2_PROXY_ALLOWED_HOSTS = [allowed]
+    network.names["xn--bcher-kva.example"] = ["127.0.0.1"]
+    answer = get(f"http://bücher.example:{site.server_port}/")
+    assert reached(answer) is goes, answer["proxied_error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REFUSE_PRIVATE", True),
+        ("ALLOWED_SCHEMES", ["https"]),
+        ("ALLOWED_HOSTS", ["site.example"]),
+    ],
+)
+def test_the_next_step_is_told_which_setting_has_refused(using, site, settings, name, value):
+    setattr(settings, f"DJANGO_SIMPLETASK2_PROXY_{name}", value)
+    url = f"http://127.0.0.1:{site.server_port}/"
+    row = Steps.objects.using(using).create(what="proxied_dict", url=url)
+    executor.run(Steps, using, row.pk)
+    row.refresh_from_db()
+    assert row.success and site.connections == 0
+    assert f"2:task {row.get_task_info()} proxy request" in row.note
+    assert f"DJANGO_SIMPLETASK2_PROXY_{name}" in row.note.partition(";3:")[0]
+
+
 # -- what would get around it ------------------------------------------------------------
 
 DIRECT = [("REFUSE_PRIVATE", True), ("ALLOWED_HOSTS", ["site.example"])]
@@ -218,6 +252,19 @@ def test_no_proxy_server_stands_between(site, network, settings, monkeypatch, na
         assert reached(get(f"{url}?to=/again"))
         assert server.connections == 0
     assert not any("Proxy-Authorization" in headers for _, headers in site.seen)
+
+
+@pytest.mark.parametrize(("name", "value"), [*DIRECT, ("ALLOWED_SCHEMES", ["http"])])
+def test_a_netrc_counts_where_a_proxy_server_would(
+    site, network, settings, monkeypatch, tmp_path, name, value
+):
+    (tmp_path / "netrc").write_text("machine site.example login user password s3cret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    setattr(settings, f"DJANGO_SIMPLETASK2_PROXY_{name}", value)
+    network.names["site.example"] = [PUBLIC if name == "REFUSE_PRIVATE" else "127.0.0.1"]
+    assert reached(get(f"http://site.example:{site.server_port}/"))
+    [(_, headers)] = site.seen
+    assert ("Authorization" in headers) is (name == "ALLOWED_SCHEMES")
 
 
 def test_without_a_policy_the_environment_counts_as_before(site, monkeypatch):

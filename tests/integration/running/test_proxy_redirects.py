@@ -39,7 +39,7 @@ class Site(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         self.do_GET()
 
     do_PUT = do_POST
@@ -54,7 +54,7 @@ def sites():
     made = []
     for address in ("127.0.0.1", "127.0.0.2"):
         server = ThreadingHTTPServer((address, 0), Site)
-        server.daemon_threads, server.seen = True, []
+        server.daemon_threads, server.seen, server.bodies = True, [], []
         server.url = f"http://{address}:{server.server_port}/"
         threading.Thread(target=server.serve_forever, daemon=True).start()
         made.append(server)
@@ -106,6 +106,19 @@ def test_a_cookie_or_a_password_does_not_go_to_another_origin(sites, status):
     assert "s3cret" in str(first.seen[0])
     for _, _, headers in (*second.seen, *first.seen[1:]):
         assert "s3cret" not in str(headers) and "Cookie" not in headers
+
+
+@pytest.mark.parametrize(("status", "bodies"), [(302, []), (307, [b"body"]), (308, [b"body"])])
+def test_a_header_of_ones_own_goes_wherever_a_redirect_leads_and_a_body_may(sites, status, bodies):
+    first, second = sites
+    url = f"{first.url}?status={status}&to={second.url}"
+    more = {"headers": {"X-Api-Key": "s3cret"}, "data": b"body"}
+    assert text_of(ask(url, "POST", **more)) == "hello"
+    [(_, _, headers)] = second.seen
+    assert headers["X-Api-Key"] == "s3cret"
+    assert (first.bodies, second.bodies) == ([b"body"], bodies)
+    ask(url, "POST", allow_redirects=False, **more)
+    assert len(second.seen) == 1
 
 
 def test_a_cookie_goes_along_within_an_origin(sites):

@@ -103,6 +103,19 @@ def test_a_large_table_is_estimated_and_its_newest_rows_stand_for_all(using, mon
     assert found.newest == 20 and sum(b.done for b in found.hour) == 20
 
 
+@pytest.mark.parametrize("has_index", [False, True])
+def test_of_a_large_table_the_failed_rows_are_counted_by_an_index_alone(
+    using, monkeypatch, has_index
+):
+    make(using, 3, status=DONE, success=False, done_time=ago(5))
+    indexes = [Job.history_index("jobs_job")] if has_index else []
+    monkeypatch.setattr(Job._meta, "indexes", indexes)
+    monkeypatch.setattr(counts, "EXACT", 1)
+    monkeypatch.setattr(counts, "estimate", lambda model, using: 3)
+    total = of(Job, using).total
+    assert total.is_estimate and total.failed == (3 if has_index else None)
+
+
 def test_a_read_that_takes_too_long_is_stopped(using):
     slow = {
         "postgresql": "SELECT pg_sleep(5)",

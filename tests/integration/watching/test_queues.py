@@ -68,6 +68,14 @@ def test_the_channels_that_wait_longest_are_told_apart_however_many_there_are(mo
 
 
 @BOTH
+def test_a_hundred_channels_that_wait_are_told_apart():
+    rows = [ChannelJob(topic=f"c{number}") for number in range(105)]
+    ChannelJob.objects.bulk_create(rows)
+    [table] = [one for one in figures.read([ChannelJob]).models if one.using == "default"]
+    assert len(table.waiting) == 100 and table.total.waiting == 105
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("routes", "names"),
     [

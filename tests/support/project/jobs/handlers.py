@@ -102,6 +102,22 @@ def die(row, payload):
     os.kill(os.getpid(), 9)
 
 
+def die_untold(row, payload):
+    """End well, and take the worker's child down before anybody is told so."""
+    from simpletask2_celery.rows import announcing
+
+    announcing.step_ended = lambda *_: os.kill(os.getpid(), 9)
+
+
+def take_the_note_of_another(row, payload):
+    """Write what a unique index of a test refuses."""
+    row.note = "s3cret of another row"
+
+
+def tell_a_secret(row, payload):
+    return "s3cret" * 1000
+
+
 def die_with_all(row, payload):
     """Take the whole worker down, each time."""
     write_ledger(row, payload)

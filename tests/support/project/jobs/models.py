@@ -6,7 +6,7 @@ import uuid
 
 from django.db import models, transaction
 
-from simpletask2_celery.models import SimpleTask
+from simpletask2_celery.models import DurableTask, SimpleTask
 
 from . import handlers
 
@@ -149,3 +149,54 @@ class EveryJob(SimpleTask):
     def do_task_main(self, payload):
         for name, value in handlers.every(self).items():
             setattr(self, name, value)
+
+
+class DurableJob(DurableTask):
+    """One step, ``handlers.<what>``, which a ValueError tries again."""
+
+    what = models.CharField(max_length=64, default="nothing")
+    note = models.CharField(max_length=200, default="")
+    topic = models.CharField(max_length=64, default="")
+    channel_field = "topic"
+
+    do_task_timeout = int(os.environ.get("TEST_LEASE", 300))
+    task_wait_timeout = int(os.environ.get("TEST_LEASE", 300))
+    autoretry_for = (ValueError,)
+
+    def do_task_main(self, payload):
+        return getattr(handlers, self.what)(self, payload)
+
+
+class ThreeSteps(DurableTask):
+    """Three steps that resume, ``handlers.<what>`` each."""
+
+    what = models.CharField(max_length=64, default="nothing")
+    note = models.TextField(default="")
+    url = models.CharField(max_length=200, default="")
+
+    is_multi_steps = True
+    final_step = 3
+    do_task_timeout = int(os.environ.get("TEST_LEASE", 300))
+    task_wait_timeout = int(os.environ.get("TEST_LEASE", 300))
+    autoretry_for = (ValueError,)
+    default_retry_delay = 0
+    resume = True
+
+    class Meta:
+        abstract = True
+
+    def do_task_main_step1(self, payload=None):
+        return getattr(handlers, self.what)(self, payload)
+
+    do_task_main_step2 = do_task_main_step1
+    do_task_main_step3 = do_task_main_step1
+
+
+class DurableSteps(ThreeSteps):
+    pass
+
+
+class AtomicSteps(ThreeSteps):
+    """Each step in a transaction of its own."""
+
+    atomic_steps = True

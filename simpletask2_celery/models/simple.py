@@ -10,31 +10,34 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from asgiref.sync import sync_to_async
+from celery.exceptions import Retry
 from django.apps import apps
 from django.core import checks
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import exceptions, signals
-from .indexes import AutoResetIndex, HistoryIndex
-from .publishing import publisher
-from .recovery import auto_reset, lost_runs
-from .rows import (
+from .. import exceptions, signals
+from ..indexes import AutoResetIndex, HistoryIndex
+from ..publishing import publisher
+from ..recovery import auto_reset, lost_runs
+from ..rows import (
     announcing,
     claiming,
     clock,
     databases,
     deadline,
+    due,
     fence,
+    memory,
     querysets,
     seen,
     states,
     task_info,
     transitions,
 )
-from .rows.model import Row
-from .running import steps
+from ..rows.model import Row
+from ..running import steps
 
 Announce = Callable[[Any], None]
 
@@ -99,8 +102,9 @@ class SimpleTask(Row):
     ) -> Self:
         """Send the row's message after the commit, and return the row.
 
-        ``countdown`` in seconds or ``eta`` delay it, and auto-reset with it; ``priority``
-        (int) and ``queue`` (str) are Celery's. For a row that is not READY this logs a
+        ``countdown`` in seconds or ``eta`` delay it, and auto-reset with it. A time further ahead
+        than 15 minutes is kept by the row: auto-reset publishes it then, to its own queue.
+        ``priority`` (int) and ``queue`` (str) are Celery's. For a row that is not READY this logs a
         warning and sends nothing: ``reset()`` it first.
 
         Raises ValueError for a row not saved yet, TypeError or ValueError for options that
@@ -117,8 +121,12 @@ class SimpleTask(Row):
         _require_no_run([self])
         with deadline.shared():
             if countdown is not None or eta is not None:
-                moment = eta or clock.after(timezone.now(), countdown or 0)
+                moment = clock.stored(eta or clock.after(timezone.now(), countdown or 0))
                 transitions.postpone(self, moment)
+                if due.is_kept_by_row(moment):
+                    return self
+                if self._is_durable:  # its message has the time of the row
+                    del options["eta" if eta else "countdown"]
             publisher.publish_on_commit([self], **options)
         return self
 
@@ -194,7 +202,7 @@ class SimpleTask(Row):
         using = databases.of(self)
         claims = step == 1 or force
         if claims:
-            row = claiming.claim(type(self), using, self.pk, force)
+            row = claiming.claim(type(self), using, self.pk, force, resume=False)
         else:
             row = claiming.take_step(type(self), using, self.pk, step)
         vars(self).update(vars(row))  # the row as the database has it now, and its fence
@@ -204,10 +212,15 @@ class SimpleTask(Row):
             if step > 1 and force:
                 transitions.start_step(self, step)
             ended = steps.call(self, step, payload)
-            save = transitions.save_step if step < self.final_step else transitions.finish
             row = transitions.own_row(self)
-            save(row, ended)
+            if step < self.final_step:
+                transitions.save_step(row, ended, memory.completed(row, step))
+            else:
+                transitions.finish(row, ended)
             return steps.outcome(row, step, ended.data)
+        except Retry as retry:  # whoever drives the steps hears that this attempt has failed
+            name, handler = self.get_task_info(), task_info.handler(type(self), step)
+            raise exceptions.handler_failed(name, handler, str(retry)) from retry
         finally:
             fence.lift(self)
 
@@ -237,7 +250,7 @@ class SimpleTask(Row):
         """
         if not force and self.status != self.DOING:
             return False
-        values = states.end(timezone.now(), self.success)
+        values = states.end(clock.now(databases.of(self)), self.success)
         return self._change(values, None if force else self.DOING, save, announcing.finished)
 
     @_alters_data
@@ -254,6 +267,9 @@ class SimpleTask(Row):
         """
         now = timezone.now()
         values = states.reset(now, clock.after(now, self.get_task_wait_timeout()))
+        return self._reset(values, save)
+
+    def _reset(self, values: dict[str, Any], save: bool) -> Self:
         if not self._change(values, None, save, _announce_reset):
             name = task_info.text(type(self), self.pk)
             raise exceptions.error(exceptions.ROW_GONE, task_info=name)
