@@ -46,7 +46,7 @@ def test_the_result_names_every_model_once(using):
     assert set(answer) == {
         f"jobs.{name}"
         for name in (
-            "job steps asyncjob channeljob uuidjob codejob pairjob childjob everyjob "
+            "job steps asyncjob channeljob uuidjob codejob pairjob dayjob childjob everyjob "
             "durablejob durablesteps atomicsteps"
         ).split()
     } | {"shop.order", "shop.parcel"}
