@@ -1,4 +1,4 @@
-"""Start-up: register the tasks, the checks and beat's entry."""
+"""Start-up: register the tasks, the checks and beat's entries."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class SimpleTask2CeleryConfig(AppConfig):
         from .recovery import schedule
 
         checks.register()
-        schedule.add_entry()
+        schedule.add_entries()
         worker_init.connect(_begin_worker)
 
 

@@ -1,5 +1,6 @@
-"""The two Celery tasks: run one row, and reset the rows whose lease is over."""
+"""The Celery tasks: run a row, reset lost rows, delete old ones, and create one by name."""
 
+import datetime
 import logging
 from contextvars import copy_context
 from functools import partial
@@ -8,6 +9,8 @@ from typing import Any
 from celery import Task, shared_task
 from celery.app.task import Context
 from celery.exceptions import Retry, SoftTimeLimitExceeded
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
 
 from . import exceptions
 from .conf import conf
@@ -15,8 +18,8 @@ from .exceptions import DjangoSimpleTask2Error
 from .publishing import publisher
 from .publishing.messages import DO_TASK
 from .publishing.to_celery import BATCH
-from .recovery import auto_reset, schedule
-from .rows import lookup, sessions, task_info
+from .recovery import auto_reset, pruning, schedule
+from .rows import clock, creating, lookup, retrying, sessions, task_info
 from .rows.model import Row
 from .running import envelope, only_json
 
@@ -172,6 +175,96 @@ def do_auto_reset() -> dict[str, int]:
     """
     sessions.look()
     return auto_reset.run()
+
+
+#: Options of ``do_prune``.
+OF_PRUNES: dict[str, Any] = {**OF_RESETS, "base": Task, "expires": pruning.PATIENCE}
+
+
+@shared_task(name=schedule.DO_PRUNE, **OF_PRUNES)
+def do_prune() -> dict[str, int]:
+    """Delete the DONE rows older than their model's ``keep_done``; return {"app.model": number}.
+
+    Raises PruneFailed where a table failed, after the others have had their turn.
+    """
+    sessions.look()
+    return pruning.run()
+
+
+CREATE = "simpletask2_celery.create"
+TICK = "simpletask2_tick"  # the header that says when a message was sent
+
+
+class _Ticking(Task):  # type: ignore[misc]  # Celery has no types
+    """A task whose message says when it was sent: two beats may send it, and late workers run it.
+
+    A header of the sender's own is left alone, as that of a message that is retried.
+    """
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        """Send the message with the time."""
+        now = clock.aware(timezone.now()).isoformat()
+        headers = {TICK: now, **(options.pop("headers", None) or {})}
+        return super().apply_async(*args, headers=headers, **options)
+
+
+# Delivered again after a worker's death: beat sends a tick once, and no auto-reset finds a row that
+# was never made.
+#: Options of ``create``.
+OF_CREATES: dict[str, Any] = {
+    "base": _Ticking,
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "autoretry_for": (),
+    "max_retries": 10,  # 1, 2, 4 … seconds apart: 17 minutes in all
+    "serializer": "json",
+    "Strategy": only_json.NAME,
+}
+
+
+@shared_task(bind=True, name=CREATE, **OF_CREATES)
+def create(
+    self: "Task[Any, Any]",
+    model: str,
+    fields: dict[str, Any] | None = None,
+    using: str | None = None,
+) -> str | None:
+    """Create a row of ``model``, "app.model", with ``fields``, which publishes it.
+
+    For beat's time tables. In texts of ``fields``, ``{tick:%Y-%m-%d}`` becomes the time when the
+    message was sent, in this format and Django's time zone. Returns "app.model:pk"; None where
+    a row has the unique key already, and nothing was made.
+
+    Raises TypeError or ValueError for a model, a field, a value or an alias that cannot be.
+    A database that is down is tried again, for some 17 minutes.
+    """
+    sessions.look()
+    row_model = creating.model_of(model)
+    alias, values = creating.alias_of(row_model, using), {} if fields is None else fields
+    try:
+        row = creating.create(row_model, alias, values, _tick(self.request))
+    except (InterfaceError, OperationalError) as error:
+        if retrying.fault_of(alias, error) is retrying.Fault.REAL:
+            raise
+        raise self.retry(exc=error, countdown=2**self.request.retries) from error
+    if row is None:
+        text = "%s: nothing was made: a row with the same unique key is there."
+        logger.info(text, row_model._meta.label_lower)
+        return None
+    return row.get_task_info()
+
+
+def _tick(request: Context) -> datetime.datetime:
+    """Return when the message was sent; of one that does not say it, the time now."""
+    sent = (request.headers or {}).get(TICK)
+    if sent is None:
+        return clock.aware(timezone.now())
+    try:
+        return clock.aware(datetime.datetime.fromisoformat(sent))
+    except (TypeError, ValueError):
+        example = "2026-01-31T06:00:00+00:00"
+        text = f"The header {TICK} must be a time as {example}, not {task_info.short(sent)}."
+        raise ValueError(text) from None
 
 
 def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:

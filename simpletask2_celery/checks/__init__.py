@@ -5,7 +5,7 @@
 - ``names``: fields and methods of a model that hide the library's
 - ``project``: the settings
 - ``celery_app``: which Celery app publishes, and to which broker
-- ``task_options``: what annotations and base classes make of the two tasks
+- ``task_options``: what annotations and base classes make of the Celery tasks
 - ``databases``: what databases and clocks do to rows
 
 Where the app is not installed none of them is registered; ``SimpleTask.check()`` says so (E007).

@@ -69,6 +69,22 @@ def numbers() -> Problems:
                 )
 
 
+@check(id="simpletask2_celery.E013")
+def kept_seconds() -> Problems:
+    """A keep_done that is no number of seconds, so that no row would be deleted."""
+    for model in task_models():
+        value = _of_class(model, "keep_done")
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 <= value < float("inf")):
+            yield (
+                f"{model.__name__}.keep_done has to be a number of seconds, 0 or more, or None, "
+                f"not {_shown(value)}.",
+                "Set keep_done to a number on the class, as 30 * 24 * 3600 for thirty days, or "
+                "leave it out to keep all rows.",
+                model,
+            )
+
+
 @check(id="simpletask2_celery.E009")
 def channel_fields() -> Problems:
     """A channel_field that is no field of the model, so that all rows go to "default"."""

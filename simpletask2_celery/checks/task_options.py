@@ -1,4 +1,4 @@
-"""The two Celery tasks: what annotations, base classes and Celery's settings make of them."""
+"""The package's Celery tasks: what annotations, base classes and settings make of them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,14 +7,15 @@ from celery import Task, current_app
 
 from .. import tasks
 from ..publishing.messages import DO_TASK
-from ..recovery.schedule import DO_AUTO_RESET
+from ..recovery.schedule import DO_AUTO_RESET, DO_PRUNE
 from .celery_app import has_app
 from .registry import Problems, check
 
 _JSON = {"serializer": "workers refuse messages that are not JSON, and nothing runs"}
+_ALL = {"Strategy": "workers decode messages that are not JSON"}
 _BOTH = {
     "rate_limit": "each worker starts no more of them than that, and the others wait",
-    "Strategy": "workers decode messages that are not JSON",
+    **_ALL,
 }
 _OF_ROWS = {
     **_BOTH,
@@ -24,20 +25,26 @@ _OF_ROWS = {
     "reject_on_worker_lost": "a row that ends its process comes back at once",
     "retry_on_worker_lost": "a row that ends its process is published twice",
 }
+_LOST_TICK = "a worker that dies takes the rows of a time table with it"
+_OF_CREATES = {**_ALL, "acks_late": _LOST_TICK, "reject_on_worker_lost": _LOST_TICK}
 
 
 @check(id="simpletask2_celery.E012")
 def serializers() -> Problems:
-    """A serializer of the two tasks whose messages the workers refuse."""
+    """A serializer of the package's tasks whose messages the workers refuse."""
     yield from _changed(DO_TASK, tasks.OF_ROWS, _JSON)
     yield from _changed(DO_AUTO_RESET, tasks.OF_RESETS, _JSON)
+    yield from _changed(DO_PRUNE, tasks.OF_PRUNES, _JSON)
+    yield from _changed(tasks.CREATE, tasks.OF_CREATES, _JSON)
 
 
 @check(id="simpletask2_celery.W013")
 def task_options() -> Problems:
-    """Options of the two tasks that annotations, a base class or Celery's settings change."""
+    """Options of the package's tasks that annotations, a base class or Celery's settings change."""
     yield from _changed(DO_TASK, tasks.OF_ROWS, _OF_ROWS)
     yield from _changed(DO_AUTO_RESET, tasks.OF_RESETS, _BOTH)
+    yield from _changed(DO_PRUNE, tasks.OF_PRUNES, _ALL)
+    yield from _changed(tasks.CREATE, tasks.OF_CREATES, _OF_CREATES)
 
 
 def _changed(

@@ -1,7 +1,8 @@
-"""Finds lost rows, and makes them run again.
+"""Finds lost rows, and makes them run again; deletes old ones.
 
 - ``auto_reset``: rows whose lease is over become READY, and are published
-- ``schedule``, ``overdue``: beat's entry, and the worker that runs a reset where none came
+- ``schedule``, ``overdue``: beat's entries, and the worker that runs a reset where none came
+- ``pruning``: DONE rows that are old are deleted, for beat's entry and for the command
 - ``backlog``: READY rows that only wait in a long queue
 - ``lost_runs``: rows whose runs are lost again and again are given up
 - ``board``, ``keeper``: notes of what each process runs, and what is done for a dead one

@@ -9,6 +9,7 @@
 - ``fence``, ``seen``, ``values``: what a save may write, inside a run and outside of one
 - ``store``: the statements, by the ORM or by a shortcut of ``fast``
 - ``querysets``: which rows are whose, light rows, pages of rows
+- ``creating``: rows made by name, of JSON, for beat's time tables
 - ``announcing``: sends the signals once their fact is committed
 - ``task_info``, ``lookup``: the name of a row, "app.model:pk", and the row of a name
 - ``databases``, ``transactions``, ``sessions``, ``retrying``, ``clock``: aliases and replicas,

@@ -12,7 +12,7 @@ import traceback
 from typing import Any
 
 from celery import current_task
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, IntegerField, Value, When
 
 from .states import DOING
 
@@ -114,7 +114,7 @@ def lost(model: Any, values: dict[str, Any]) -> dict[str, Any]:
     if not model._is_durable:
         return values
     count = F("lost_attempts")
-    counted = Case(When(status=DOING, then=count + 1), default=count)
+    counted = Case(When(status=DOING, then=count + 1), default=count, output_field=IntegerField())
     return {"lost_attempts": counted, **_going_on(model, values)}
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from functools import cache, partial, wraps
 from typing import Any, ClassVar, Self
 
+from asgiref.sync import sync_to_async
 from django.apps import apps
-from django.db import models
+from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from .. import exceptions
@@ -51,6 +52,8 @@ class Row(models.Model):
     final_step = 1
     do_task_timeout = 300
     task_wait_timeout = 300
+    #: Seconds after which beat's entry deletes a DONE row; None for never.
+    keep_done: float | None = None
 
     #: True of models.DurableTask, whose rows have the columns of ``memory``.
     _is_durable = False
@@ -139,14 +142,19 @@ class Row(models.Model):
 
     # -- saving ------------------------------------------------------------------------
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def save(self, *args: Any, publish: bool = True, **kwargs: Any) -> None:
         """Save the row, and publish it after the commit if it is new.
 
-        Never fails and never waits long because of a broker. A column of the row's state is written
-        only where the caller has changed it since the row was loaded: a worker may have, too.
-        Inside a run, writes what the handler changed and nothing of the row's state; raises
-        DjangoSimpleTask2Error 2910014 if the run has lost its claim.
+        Never fails and never waits long because of a broker. With ``publish=False`` a new row is
+        not published: call :meth:`publish`, or auto-reset does, after ``task_wait_timeout``.
+
+        A column of the row's state is written only where the caller has changed it since the row
+        was loaded: a worker may have, too. Inside a run, writes what the handler changed and
+        nothing of the row's state; raises DjangoSimpleTask2Error 2910014 if the run has lost its
+        claim. Raises TypeError, and saves nothing, where ``publish`` is no bool.
         """
+        if not isinstance(publish, bool):
+            raise TypeError(f"publish must be True or False, not {publish!r}.")
         if (own := fence.of(self)) is not None and own.is_deleted:
             raise exceptions.claim_lost(task_info.text(type(self), own.pk))
         with deadline.shared():
@@ -160,19 +168,36 @@ class Row(models.Model):
                 self._saving = before
                 vars(self).pop("_do_update", None)
             self._remember_saved(saved)
-            if saved.is_created and vars(self).get("status") == self.READY:
+            if publish and saved.is_created and vars(self).get("status") == self.READY:
                 self._was_created()
 
     save.alters_data = True  # type: ignore[attr-defined]
+
+    async def asave(self, *args: Any, publish: bool = True, **kwargs: Any) -> None:
+        """Save the row from async code: see :meth:`save`."""
+        if publish is True:  # a model's own save() need not know of it
+            await super().asave(*args, **kwargs)
+        else:
+            await sync_to_async(self.save)(*args, publish=publish, **kwargs)
+
+    asave.alters_data = True  # type: ignore[attr-defined]
 
     def _was_created(self) -> None:
         """Publish a new READY row: the part of a save that rows know nothing of."""
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
-        """Delete the row; a save in the same run does not bring it back."""
-        deleted = super().delete(*args, **kwargs)
-        if (own := fence.of(self)) is not None:
-            own.is_deleted = True
+        """Delete the row; a save in the same run does not bring it back.
+
+        Raises DjangoSimpleTask2Error 2910014 inside a run that has lost its claim.
+        """
+        own = fence.of(self)
+        if own is None or own.pk != self.pk:
+            return super().delete(*args, **kwargs)
+        with transaction.atomic(using=own.using):
+            if not own.held(type(self)).update(start_time=own.token):  # which locks the row
+                raise exceptions.claim_lost(task_info.text(type(self), own.pk))
+            deleted = super().delete(*args, **kwargs)
+        own.is_deleted = True
         return deleted
 
     delete.alters_data = True  # type: ignore[attr-defined]

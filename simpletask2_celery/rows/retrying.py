@@ -54,6 +54,13 @@ _LOST: dict[str, set[Any]] = {
     "mysql": {0, 1040, 1053, 1290, 1792, 1836, 1927, 2002, 2003, 2006, 2013, 2055, 4031},
     "sqlite": set(),
 }
+#: By vendor, the codes of a broken UNIQUE or PRIMARY KEY: unique_violation; duplicate entry, with
+#: the key's name and without; SQLITE_CONSTRAINT_UNIQUE, _PRIMARYKEY and _ROWID.
+_DUPLICATE: dict[str, set[Any]] = {
+    "postgresql": {"23505"},
+    "mysql": {1062, 1586},
+    "sqlite": {2067, 1555, 2579},
+}
 
 
 def persist(
@@ -114,6 +121,14 @@ def is_of_a_lock(error: BaseException) -> bool:
     """Tell whether a statement has waited for somebody's lock for as long as it may."""
     cause = error.__cause__ or error
     return bool(_code("postgresql", cause) == "55P03" or _code("mysql", cause) == 1205)
+
+
+def is_of_a_duplicate(using: str, error: BaseException) -> bool:
+    """Tell whether a statement has failed because a unique key has a row already."""
+    vendor, cause = connections[using].vendor, error.__cause__ or error
+    if vendor == "sqlite":  # whose primary code is that of any constraint
+        return getattr(cause, "sqlite_errorcode", None) in _DUPLICATE[vendor]
+    return _code(vendor, cause) in _DUPLICATE.get(vendor, ())
 
 
 def drop(using: str) -> None:

@@ -52,6 +52,20 @@ def test_a_killed_worker_gives_its_rows_back_when_it_starts_again(worker):
     assert all(row.success for row in rows)
 
 
+def test_a_row_that_takes_a_solo_worker_down_waits_until_it_starts_again(worker):
+    row = Job.objects.using("server").create(what="die_once")
+    process = worker("-P", "solo", name="again")
+    wait_until(lambda: process.poll() is not None, 30, process.log)
+    other = worker(name="other", channels=["mail"])
+    wait_until(is_ready(other), what=other.log)
+    time.sleep(1.5)
+    row.refresh_from_db()
+    assert row.status == row.DOING
+    again = worker("-P", "solo", name="again")
+    wait_until(done(row), 20, again.log)
+    assert row.success and runs() == [0, 1]
+
+
 def any_done(rows):
     """Tell whether one of the rows is no longer DOING."""
     for row in rows:

@@ -42,6 +42,7 @@ current_app.finalize()  # as beat does
 schedule = current_app.conf.beat_schedule
 print(json.dumps({{name: [e["task"], e["schedule"]] for name, e in schedule.items()}}))
 """
+KEEPS = "os.environ['TEST_KEEP_DONE'] = '60'"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,14 @@ print(json.dumps({{name: [e["task"], e["schedule"]] for name, e in schedule.item
                 "simpletask2-auto-reset": ["simpletask2_celery.do_auto_reset", 5],
             },
         ),
+        (
+            KEEPS,
+            {
+                "simpletask2-auto-reset": ["simpletask2_celery.do_auto_reset", 1],
+                "simpletask2-prune": ["simpletask2_celery.do_prune", 3600],
+            },
+        ),
+        (f"settings.DJANGO_SIMPLETASK2_DO_AUTO_RESET = False; {KEEPS}", {}),
     ],
 )
 def test_the_users_word_on_the_schedule(before, expected):

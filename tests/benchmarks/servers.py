@@ -28,8 +28,11 @@ def start():
 def drop():
     """Drop the database of the run and its queues."""
     with kombu.Connection(os.environ["TEST_BROKER_URL"]) as connection:
+        channel = connection.default_channel
         for queue in _queues:
-            connection.default_channel.queue_delete(queue)
+            if connection.transport.driver_type == "redis":
+                channel.queue_purge(queue)  # kombu deletes only what it has declared itself
+            channel.queue_delete(queue)
     lists = redis.from_url(os.environ["TEST_REDIS_URL"])
     for key in lists.scan_iter(f"{name()}:*"):  # of the original
         lists.unlink(key)

@@ -44,7 +44,7 @@ MODULES = [
 ]
 _SECTIONS = re.compile(r"sections? [\d, –and]+ of the\s+compatibility page")
 #: Tasks of Celery, which messages and ``task_routes`` name.
-TASKS = ["do_task", "do_auto_reset"]
+TASKS = ["do_task", "do_auto_reset", "do_prune", "create"]
 HEAD = """# Reference
 
 For developers who look up a name: the public classes and functions, Celery tasks, settings,

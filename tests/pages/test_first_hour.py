@@ -5,6 +5,7 @@ The environment is there already, and the broker is the tests' own.
 
 import re
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -113,7 +114,8 @@ def test_a_worker_starts_anew_when_the_code_changes(project, running, patience, 
     wait_until(lambda: project.log.read_text().count(" ready.") == 2, what=project.log)
 
 
-def test_beat_of_the_database_has_the_entry(project, running):
+def with_beat_of_the_database(project):
+    """Make the quickstart's project, with django-celery-beat; return the command of its beat."""
     pytest.importorskip("django_celery_beat")
     call_command("startproject", "proj", str(project.folder))
     steps = blocks(QUICKSTART)
@@ -125,13 +127,42 @@ def test_beat_of_the_database_has_the_entry(project, running):
         "proj/settings.py",
         'INSTALLED_APPS += ["django_celery_beat"]\nDJANGO_SIMPLETASK2_AUTO_RESET_INTERVAL = 1',
     )
+    project.run("python", "manage.py", "makemigrations", "hello", "-v", "0")
     project.run("python", "manage.py", "migrate", "-v", "0")
     scheduler = "django_celery_beat.schedulers:DatabaseScheduler"
-    running.append(project.start("celery", "-A", "proj", "beat", "-l", "INFO", "-S", scheduler))
+    return "celery", "-A", "proj", "beat", "-l", "INFO", "-S", scheduler
+
+
+def test_beat_of_the_database_has_the_entry(project, running):
+    running.append(project.start(*with_beat_of_the_database(project)))
     sent = "Sending due task simpletask2-auto-reset (simpletask2_celery.do_auto_reset)"
     wait_until(lambda: project.log.read_text().count(sent) >= 2, what=project.log)
     entries = "SELECT task FROM django_celery_beat_periodictask WHERE enabled"
     assert ("simpletask2_celery.do_auto_reset",) in asked(project, entries)
+
+
+TIME_TABLE = """
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+kwargs = '{"model": "hello.hellotask", "fields": {"id": "{tick:%Y}", "name": "Ada"}}'
+PeriodicTask.objects.create(
+    name="yearly",
+    task="simpletask2_celery.create",
+    interval=IntervalSchedule.objects.create(every=1, period="seconds"),
+    kwargs=kwargs,
+)
+"""
+
+
+def test_a_time_table_of_the_database_makes_one_row_of_a_key(project, running):
+    beat = with_beat_of_the_database(project)
+    project.run(*shell(TIME_TABLE))
+    runs = [word for word in worker() if word != "--beat"]
+    running += [project.start(*beat), project.start(*runs, "-l", "INFO")]
+    wait_until(lambda: project.log.read_text().count("nothing was made") >= 2, what=project.log)
+    wait_until(lambda: statuses(project) == {30}, what=project.log)
+    [(key, greeting)] = asked(project, "SELECT id, greeting FROM hello_hellotask")
+    assert abs(key - time.localtime().tm_year) <= 1 and greeting == "Hello, Ada."
 
 
 def change(project, old, new):

@@ -272,7 +272,7 @@ def beat(celery):
     """Start a real beat, whose resets are due each second."""
 
     def start(**environment):
-        schedule = ("-s", str(folder() / "schedule"), "--max-interval", "0.5")
+        schedule = ("-s", str(folder() / "schedule"), "--max-interval", "1")
         return celery("beat", *schedule, "-l", "INFO", **environment)
 
     return start

@@ -43,7 +43,7 @@ PUBLIC = {
         "task_retried",
         "task_started",
     ],
-    "tasks": ["do_auto_reset", "do_task"],
+    "tasks": ["create", "do_auto_reset", "do_prune", "do_task"],
     "testing": [
         *("Answer", "Published", "PublishedMessage", "Run", "Unanswered"),
         *("answering", "published", "run"),

@@ -30,7 +30,7 @@ def compare():
             row.delete()
             if number % (ROWS // CALLS) == 0:
                 take("do_auto_reset()", table, model.do_auto_reset)
-                take("health figures", table, counts.not_done, model, "default", False)
+                take("health figures", table, counts.not_done, model, "default")
     return {
         what: {table: statistics.median(found) for table, found in by_table.items()}
         for what, by_table in times.items()

@@ -1,6 +1,6 @@
 """The Celery task that one would write by hand: claim, load, work, finish if still mine.
 
-With the queries of ours and the same columns. And what no task gets below that claims and
+With the columns of ours and conditions like its own. And what no task gets below that claims and
 finishes its row durably.
 """
 

@@ -4,10 +4,13 @@ import datetime
 import threading
 
 import pytest
+from django.core.cache import caches
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from simpletask2_celery import tasks
+from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.running import executor
 from simpletask2_celery.testing import published, run
 from tests.support.fixtures import ALIASES, queued
 from tests.support.project.jobs import handlers
@@ -72,6 +75,38 @@ def test_success_is_empty_where_nobody_has_said_it(using):
     assert row.done(force=True)
     row.refresh_from_db()
     assert (row.status, row.success) == (DONE, None)
+
+
+# -- reliability.md ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("act", ["update", "delete"])
+def test_a_query_of_a_handler_passes_no_fence(using, handler, act):
+    mine = Job.objects.using(using).filter
+
+    def told(row, payload):
+        mine(pk=row.pk).get().reset()
+        if act == "update":
+            mine(pk=row.pk).update(note="late")
+        else:
+            mine(pk=row.pk).delete()
+
+    row = Job.objects.using(using).create(what=handler(told))
+    with pytest.raises(DjangoSimpleTask2Error, match="2910010"):
+        executor.run(Job, using, row.pk)
+    left = mine(pk=row.pk).values_list("status", "note")
+    assert list(left) == ([(READY, "late")] if act == "update" else [])
+
+
+# -- performance.md ------------------------------------------------------------------
+
+
+def test_timeouts_at_run_time_need_a_cache_of_django_redis(using, settings):
+    in_memory = "django.core.cache.backends.locmem.LocMemCache"
+    settings.CACHES = {"default": {"BACKEND": in_memory}}
+    caches["default"].set("django-simpletask2:task-wait-timeout:default", 7)
+    wait = Job.objects.using(using).create().auto_reset_time - timezone.now()
+    assert wait.total_seconds() == pytest.approx(Job.task_wait_timeout, abs=5)
 
 
 # -- security.md ---------------------------------------------------------------------

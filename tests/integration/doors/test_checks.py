@@ -130,6 +130,7 @@ class Note(SimpleTask):
     "old.yml": "redis: redis://127.0.0.1:1/7\n",
 }
 ROWS, RESET = "simpletask2_celery.do_task", "simpletask2_celery.do_auto_reset"
+PRUNE, CREATE = "simpletask2_celery.do_prune", "simpletask2_celery.create"
 FILE = "from simpletask2_celery import config_file\napp.conf.update(config_file.load('old.yml'))"
 BASE = "class Base(Task):\n    {}\napp.task_cls = Base"
 LIMIT, UNLIMITED = {"rate_limit": "10/s"}, {"rate_limit": None}
@@ -229,8 +230,12 @@ def based(line):
             [],
             [],
         ),
-        # -- the two tasks
-        (annotated({"serializer": "pickle"}), ["E012", "E012"], [ROWS, RESET, "'pickle'"]),
+        # -- the tasks
+        (
+            annotated({"serializer": "pickle"}),
+            ["E012"] * 4,
+            [ROWS, RESET, PRUNE, CREATE],
+        ),
         (annotated({"rate_limit": "10/s"}), ["W013", "W013"], [ROWS, RESET, "rate_limit = '10/s'"]),
         (annotated({"rate_limit": "10/s"}, ROWS), [], []),
         (annotated({"rate_limit": "10/s"}, "proj.mail"), [], []),
@@ -244,11 +249,11 @@ def based(line):
         ({"settings.py": "CELERY_TASK_DEFAULT_RATE_LIMIT = '9/m'"}, ["W013", "W013"], ["'9/m'"]),
         (based("rate_limit = '10/s'"), ["W013"], [ROWS, "rate_limit"]),
         (based("expires = 60"), ["W013"], [ROWS, "expires = 60"]),
-        (annotated({"acks_late": False}), ["W013"], [ROWS, "acks_late = False"]),
+        (annotated({"acks_late": False}), ["W013"] * 2, [ROWS, CREATE, "acks_late = False"]),
         (annotated({"reject_on_worker_lost": True}), ["W013"], [ROWS, "reject_on_worker_lost"]),
         (annotated({"retry_on_worker_lost": True}), ["W013"], [ROWS, "retry_on_worker_lost"]),
         (annotated({"ignore_result": False}), ["W013"], [ROWS, "ignore_result = False"]),
-        (annotated({"Strategy": "x:y"}), ["W013", "W013"], [ROWS, RESET, "'x:y'"]),
+        (annotated({"Strategy": "x:y"}), ["W013"] * 4, [ROWS, RESET, PRUNE, CREATE, "'x:y'"]),
         # -- what the tasks hold beside
         (annotated({"max_retries": 9, "track_started": True}), [], []),
         (based("autoretry_for = (Exception,)"), [], []),

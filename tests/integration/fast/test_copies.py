@@ -9,9 +9,11 @@ from weakref import WeakKeyDictionary
 
 import pytest
 from celery import Celery, Task, current_app, shared_task, signals
+from django.db import transaction
 from kombu.messaging import Producer
 
 from simpletask2_celery import fast
+from simpletask2_celery.conf import conf
 from simpletask2_celery.fast import templates
 from simpletask2_celery.publishing import producers, to_celery
 from simpletask2_celery.publishing.messages import DO_TASK, Kind
@@ -189,6 +191,23 @@ def test_many_messages_are_one_push(monkeypatch):
             assert count() == 2
         assert count() == 1  # the rest is sent at the end
     assert [kwargs["id"] for kwargs, _ in messages()] == list(range(250))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_save_is_one_push_and_so_is_a_transaction_or_a_page():
+    if not is_redis():
+        pytest.skip("a push is of Redis")
+    Job.objects.create()  # makes the template
+    with lpushes() as count:
+        Job.objects.create()
+        assert count() == 1
+        with transaction.atomic():
+            rows = [Job.objects.create() for _ in range(10)]
+            assert count() == 0
+        assert count() == (1 if conf.shortcuts else 10)
+        Job.publish_many(rows)
+        assert count() == (1 if conf.shortcuts else 10)
+    assert len(messages()) == 22
 
 
 def test_nothing_is_left_of_a_block_that_fails():

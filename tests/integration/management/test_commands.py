@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from simpletask2_celery.management.commands import simpletask2_prune
 from simpletask2_celery.publishing import to_celery
+from simpletask2_celery.recovery import pruning
 from simpletask2_celery.rows import querysets, states
 from tests.support.fixtures import queued, wait_until
 from tests.support.project.jobs.models import ChildJob, EveryJob, Job, PairJob, UuidJob
@@ -291,7 +292,7 @@ def test_a_row_that_is_reset_in_between_is_not_pruned(using):
     page = [*part.rows.values_list("pk", flat=True)]
     one.reset()
     assert sorted(page) == [one.pk, two.pk]
-    assert simpletask2_prune.delete(part, page) == 1
+    assert pruning.delete(part.rows, part.still, page) == 1
     assert Job.objects.using(using).get() == one
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from simpletask2_celery import tasks
 from simpletask2_celery.publishing import broker, to_celery
 from simpletask2_celery.recovery import auto_reset, hints, lost_runs
-from simpletask2_celery.rows import querysets, resetting, states
+from simpletask2_celery.rows import querysets, redis_connection, resetting, states
 from tests.support.clock import clock
 from tests.support.fixtures import close_breakers, queued
 from tests.support.flood import assert_resets_do_not_flood, in_queue
@@ -46,7 +46,7 @@ def test_the_result_names_every_model_once(using):
     assert set(answer) == {
         f"jobs.{name}"
         for name in (
-            "job steps asyncjob channeljob uuidjob codejob pairjob childjob everyjob "
+            "job steps asyncjob channeljob uuidjob codejob pairjob dayjob childjob everyjob "
             "durablejob durablesteps atomicsteps"
         ).split()
     } | {"shop.order", "shop.parcel"}
@@ -189,6 +189,21 @@ def test_a_row_whose_runs_are_lost_five_times_in_a_row_is_given_up(using, caplog
     [record] = [r for r in caplog.records if "given up" in r.getMessage()]
     assert record.levelname == "ERROR" and "2910009" in record.getMessage()
     assert "5 runs of it in a row did not come to an end" in record.getMessage()
+
+
+def test_the_cache_is_asked_a_few_times_for_a_page_of_lost_runs(using, monkeypatch):
+    over = timezone.now() - datetime.timedelta(hours=1)
+    lost = {"status": 20, "start_time": over, "auto_reset_time": over}
+    Job.objects.using(using).bulk_create(Job(**lost) for _ in range(1000))
+    asked, ask = [], redis_connection.ask
+
+    def counted(*question):
+        asked.append(question)
+        return ask(*question)
+
+    monkeypatch.setattr(redis_connection, "ask", counted)
+    assert Job.do_auto_reset() == 1000
+    assert 3 <= len(asked) <= 6
 
 
 def test_a_lost_run_that_is_found_twice_counts_once(using, settings):

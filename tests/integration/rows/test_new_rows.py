@@ -47,9 +47,8 @@ def test_a_fixture_is_loaded_as_it_stands(using):
 
 
 def test_a_save_is_one_statement(using):
-    with CaptureQueriesContext(
-        connections[using],
-    ) as queries:
+    with CaptureQueriesContext(connections[using]) as queries:
         Job.objects.using(using).create(note="it's 100 % \\ ü")
-    [query] = [q for q in queries if "INSERT" in q["sql"]]
+    [query] = queries
+    assert "INSERT" in query["sql"]
     assert Job.objects.using(using).get().note == "it's 100 % \\ ü", query

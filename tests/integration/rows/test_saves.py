@@ -416,7 +416,7 @@ def test_a_save_of_nothing_asks_for_the_claim_too(using, model, handler, fields)
 @pytest.mark.parametrize(
     "method",
     [
-        *("save", "delete", "publish", "push_to_mq", "start", "done", "reset"),
+        *("save", "asave", "delete", "publish", "push_to_mq", "start", "done", "reset"),
         *("do_task", "do_task_main_step1", "publish_many", "do_auto_reset"),
         *("apublish", "apublish_many", "astart", "adone", "areset"),
     ],

@@ -266,6 +266,17 @@ def test_a_handler_that_deletes_its_own_row_does_not_bring_it_back(using, handle
     assert not Job.objects.using(using).filter(pk=row.pk).exists()
 
 
+def test_a_handler_that_lost_its_claim_deletes_nothing(using, handler):
+    def told(row, payload):
+        Job.objects.using(using).get(pk=row.pk).reset()
+        row.delete()
+
+    row = make(Job, using, what=handler(told))
+    assert code_of(run, row) == 2910014
+    row.refresh_from_db()
+    assert row.status == Job.READY
+
+
 def test_a_failing_handler_that_lost_its_claim_changes_nothing(using, handler):
     def told(row, payload):
         Job.objects.using(using).get(pk=row.pk).reset()

@@ -113,12 +113,12 @@ def wrong_clock(rig, seconds):
     rig.strike()
 
 
-@fault("clock of one of two workers 5 min ahead")
+@fault("clock of one of two workers 5 min ahead", once=True)
 def clock_ahead(rig):
     wrong_clock(rig, 300)
 
 
-@fault("clock of one of two workers 5 min behind")
+@fault("clock of one of two workers 5 min behind", once=True)
 def clock_behind(rig):
     wrong_clock(rig, -300)
 

@@ -112,6 +112,34 @@ class TimeoutRaising(Task):
     do_task_timeout = Raising()
 
 
+class KeepText(Task):
+    keep_done = "30d"
+
+
+class KeepDelta(Task):
+    keep_done = datetime.timedelta(days=30)
+
+
+class KeepNegative(Task):
+    keep_done = -1
+
+
+class KeepNan(Task):
+    keep_done = float("nan")
+
+
+class KeepForever(Task):
+    keep_done = float("inf")
+
+
+class KeepTrue(Task):
+    keep_done = True
+
+
+class KeepField(Task):
+    keep_done = models.IntegerField(default=300)
+
+
 class FinalStepFar(Task):
     """It has no more than a hundred reports, and not for long."""
 
@@ -293,6 +321,18 @@ class SaveField(Task):
 
 class Plain(Task):
     pass
+
+
+class KeepNothing(Task):
+    keep_done = 0
+
+
+class KeepAMinute(Task):
+    keep_done = 60.5
+
+
+class KeepAll(KeepAMinute):
+    keep_done = None
 
 
 class Shorter(StepAboveFinal):

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -73,6 +74,8 @@ CELERY_BROKER_URL = os.environ.get("CHILD_BROKER_URL") or os.environ["TEST_BROKE
 CELERY_ACCEPT_CONTENT = os.environ.get("CHILD_ACCEPT_CONTENT", "json").split()
 CELERY_RESULT_BACKEND = os.environ.get("CHILD_RESULT_BACKEND")
 CELERY_TASK_DEFAULT_QUEUE = RUN
+if "CHILD_SCHEDULE" in os.environ:
+    CELERY_BEAT_SCHEDULE = json.loads(os.environ["CHILD_SCHEDULE"])
 # Workers of runs side by side have the same names, and do not hear of each other.
 CELERY_CONTROL_EXCHANGE = f"{RUN}.control"
 CELERY_EVENT_EXCHANGE = f"{RUN}.events"

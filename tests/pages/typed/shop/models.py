@@ -43,6 +43,7 @@ class Page(SimpleTask):
     final_step = 3
     do_task_timeout = 1800
     task_wait_timeout = 60
+    keep_done = 30 * 24 * 3600
 
     def do_task_main_step1(self, payload: Payload) -> Payload:
         return {"proxy": {"method": "GET", "url": self.url}}

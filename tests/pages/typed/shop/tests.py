@@ -25,6 +25,8 @@ class Rows(TestCase):
     def test_methods(self) -> None:
         row = Hello.objects.create(name="Ada")
         assert_type(row.publish(), Hello)
+        Hello(name="Bob").save(publish=False)
+        Hello(name="Bob").save(force_insert=True, publish=True)
         assert_type(row.publish(countdown=1.5, queue="other", priority=3), Hello)
         assert_type(row.push_to_mq(), Hello)
         assert_type(row.reset().publish(countdown=60), Hello)
@@ -34,6 +36,11 @@ class Rows(TestCase):
         assert_type(row.do_task_main({"step": 1}), int)
         assert_type(row.get_task_info(), str)
         assert_type(Hello.do_auto_reset(), int)
+
+    async def test_async_methods(self) -> None:
+        row = Hello(name="Ada")
+        await row.asave(publish=False)
+        assert_type(await row.apublish(), Hello)
 
     def test_run(self) -> None:
         done = run(Hello.objects.create(name="Ada"))

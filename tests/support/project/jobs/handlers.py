@@ -46,6 +46,14 @@ def die_once(row, payload):
     write_ledger(row, payload)
 
 
+def die_at_first(name):
+    """Take the worker's child down, the first time that it is called with this name."""
+    died = Path(os.environ["TEST_FOLDER"], f"died-{name}")
+    if not died.exists():
+        died.touch()
+        os.kill(os.getpid(), 9)
+
+
 def held(row, payload):
     """Say that the run is under way, and go on only when told to."""
     mark("running", row).touch()

@@ -4,7 +4,7 @@ import datetime
 import os
 import uuid
 
-from django.db import models
+from django.db import models, transaction
 
 from simpletask2_celery.models import DurableTask, SimpleTask
 
@@ -87,6 +87,24 @@ class PairJob(SimpleTask):
 
     def do_task_main(self, payload):
         return [self.tenant, self.number]
+
+
+class DayJob(SimpleTask):
+    """One row a day, or whatever its key says; kept for as long as a test says."""
+
+    key = models.CharField(max_length=64, unique=True)
+    due = models.DateTimeField(null=True)
+    keep_done = float(os.environ["TEST_KEEP_DONE"]) if "TEST_KEEP_DONE" in os.environ else None
+
+    def save(self, *args, **kwargs):
+        super().save(*args, **kwargs)
+        if self.key.startswith("die before"):
+            handlers.die_at_first(self.key)
+        elif self.key.startswith("die after"):
+            transaction.on_commit(lambda: handlers.die_at_first(self.key), self._state.db)
+
+    def do_task_main(self, payload):
+        return self.key
 
 
 class ChildJob(Job):
