@@ -106,7 +106,7 @@ def connect() -> None:
 
 def _count(sender: Any, signal: Any, **event: Any) -> None:
     """Count an event in each metric of its signal."""
-    event["model"] = sender._meta.label_lower
+    event["model"] = event["label"]
     event["channel"] = _label(event["channel"])
     event["success"] = _SUCCESS[event.get("success")]
     if signal is signals.task_started:
@@ -152,9 +152,15 @@ def _joined(pairs: Iterable[tuple[Any, Any]], join: Join = sum) -> Values:
 
 
 def _counts(now: figures.Figures, what: str, join: Join = sum) -> Values:
-    """Return a count of each model, over all databases, by channel where it is known so."""
+    """Return a count of each model, over all databases, by channel where it is known so.
+
+    Of function tasks, a count of each function.
+    """
     pairs = []
     for table in now.models:
+        if table.kinds:
+            pairs += [((kind.name, ALL), getattr(kind, what)) for kind in table.kinds]
+            continue
         by_channel = [] if what in ("done", "failed") else table.channels
         if table.total is not None and not by_channel:
             by_channel = [replace(table.total, channel=ALL)]

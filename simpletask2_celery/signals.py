@@ -27,7 +27,8 @@ class TaskSignal(Signal):
 
 
 #: A row's message was handed to the broker, or to the Redis list of its channel.
-#: ``pk``, ``using`` (alias of its database), ``channel``, ``task_info`` ("app.model:pk").
+#: ``pk``, ``using`` (alias of its database), ``channel``, ``task_info`` ("app.model:pk"), ``label``
+#: (what Celery's log calls it: "app.model", or the path of a function task).
 task_published = TaskSignal(use_caching=True)
 
 #: A run has claimed its row. As above, and ``row``.

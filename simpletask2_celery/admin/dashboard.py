@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..rows.model import task_models
 from ..watching import figures, limits, queues
-from ..watching.figures import Bucket, Counts, Figures, ModelFigures, Times
+from ..watching.figures import Bucket, Counts, Figures, Kind, ModelFigures, Times
 from . import cells
 
 NAME = "simpletask2_dashboard"
@@ -232,6 +232,7 @@ def _card(one: ModelFigures, site: AdminSite) -> dict[str, Any]:
         "numbers": _numbers(one.total, changelist) if one.total else [],
         "oldest": cells.duration(_oldest(one)),
         "channels": [_channel(counts) for counts in one.channels if has_channels],
+        "kinds": [_kind(kind) for kind in one.kinds],
         "charts": [_chart(buckets, *words) for buckets, *words in charts if buckets],
         "newest": one.newest,
         "times": _times(one.times) if one.times else None,
@@ -284,6 +285,12 @@ def _numbers(total: Counts, changelist: str | None) -> list[dict[str, Any]]:
 def _channel(counts: Counts) -> dict[str, Any]:
     name = translate("all others") if counts.channel is None else counts.channel
     return {**vars(counts), "name": name, "oldest": cells.duration(counts.oldest_ready_seconds)}
+
+
+def _kind(kind: Kind) -> dict[str, Any]:
+    done, failed = ("–" if count is None else f"{count:,}" for count in (kind.done, kind.failed))
+    oldest = cells.duration(kind.oldest_ready_seconds)
+    return {**vars(kind), "done": done, "failed": failed, "oldest": oldest}
 
 
 def _times(times: Times) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from ..admin import SimpleTaskAdmin
 from .models import FunctionTask
@@ -20,7 +21,7 @@ class FunctionTaskAdmin(SimpleTaskAdmin):
         """Nobody enqueues from the admin: it could call any task with any arguments."""
         return False
 
-    @admin.display(description=FunctionTask._meta.get_field("task_path").verbose_name)
+    @admin.display(description=_("Task path"), ordering="task_path")
     def task_name(self, row: Any) -> str:
         """Return the path of the function: the link to the row's page."""
         return str(row.task_path)

@@ -47,6 +47,7 @@ class FunctionTask(DurableTask):
     )
 
     channel_field = "queue_name"
+    kind_field = "task_path"
 
     autoretry_for = Option(())
     dont_autoretry_for = Option(())

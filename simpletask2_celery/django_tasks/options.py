@@ -103,10 +103,12 @@ def problems_of_backend(options: Any) -> Iterator[str]:
     if not isinstance(options, Mapping):
         yield f"OPTIONS is a dict, not {type(options).__name__}."
         return
-    yield from _problems(options, _KINDS | _KEEP_DONE)
+    kinds = _KINDS | _KEEP_DONE
+    yield from _problems(options, kinds)
     for name in _OF_EXCEPTIONS:
+        paths = options.get(name, ())
         try:
-            _classes(options.get(name, ()))
+            _classes(paths if _are_exceptions(paths) else ())
         except (ImportError, TypeError) as error:
             yield f"{name}: {error}."
 

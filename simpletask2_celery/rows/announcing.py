@@ -64,7 +64,7 @@ def _published(messages: Iterable[Any]) -> None:
         for key in keys if isinstance(keys, list) else [keys]:
             pk = task_info.pk_of_json(model, key)
             about = {"pk": pk, "using": kind.using or "default", "channel": kind.channel}
-            about["task_info"] = task_info.text(model, pk)
+            about |= {"task_info": task_info.text(model, pk), "label": kind.label}
             _send(signals.task_published, model, about, "published", {})
 
 
@@ -137,7 +137,8 @@ def _announce(
     """Send a signal after the row's transaction: now, where none is open."""
     using = databases.of(row)
     about = {"row": row, "pk": row.pk, "using": using, "channel": row.get_channel_name()}
-    about |= {"task_info": row.get_task_info(), **facts}
+    label = row.get_celery_name() or row._meta.label_lower
+    about |= {"task_info": row.get_task_info(), "label": label, **facts}
     transactions.after_commit(using, partial(_send, signal, type(row), about, text, logged))
 
 

@@ -2,6 +2,7 @@
 
 - ``figures``: everything that dashboard, status command, metrics and health show
 - ``counts``: the rows of a table that are not DONE, by channel, and those that are
+- ``kinds``: the rows of function tasks, by function
 - ``queues``: the queues that rows wait in, and how many workers serve each
 - ``history``: what has ended lately: rows by minute, percentiles of their times
 - ``limits``: reads that the database stops when they take too long

@@ -22,13 +22,14 @@ from ..recovery import auto_reset, hints, overdue
 from ..rows import at_once, databases
 from ..rows import model as row_model
 from ..rows.model import Row
-from . import counts, history, queues
+from . import counts, history, kinds, queues
 from .counts import Counts
 from .history import Bucket, Times
+from .kinds import Kind
 from .limits import TOO_LONG, TookTooLong, limited
 from .queues import Queue
 
-__all__ = ["Bucket", "Counts", "Figures", "ModelFigures", "Queue", "Times", "read"]
+__all__ = ["Bucket", "Counts", "Figures", "Kind", "ModelFigures", "Queue", "Times", "read"]
 
 LIMIT = 0.2  # seconds of the statements of one read
 ALL = 2.0  # seconds of all reads of tables
@@ -45,7 +46,8 @@ class ModelFigures:
 
     ``hour`` are 60 buckets of a minute, ``day`` 48 of half an hour, oldest first; they
     are of ``newest`` rows only where that is not None. ``waiting`` are the hundred channels
-    whose READY rows have waited longest. ``problem`` says what went wrong.
+    whose READY rows have waited longest. ``kinds`` tell apart the functions of function tasks.
+    ``problem`` says what went wrong.
     """
 
     model: type[Row]
@@ -53,6 +55,7 @@ class ModelFigures:
     total: Counts | None = None
     channels: list[Counts] = field(default_factory=list)
     waiting: list[Counts] = field(default_factory=list)
+    kinds: list[Kind] = field(default_factory=list)
     hour: list[Bucket] | None = None
     day: list[Bucket] | None = None
     newest: int | None = None
@@ -253,6 +256,7 @@ def of_table(
     size = attempt(counts.estimate, model, using) or 0
     if table.total is not None:
         table.total = attempt(counts.with_done, model, using, table.total, size) or table.total
+    table.kinds = attempt(kinds.read, model, using, size) or []
     ended = attempt(history.rows_to_look_at, model, using, size) if depth is Depth.HISTORY else None
     if ended is not None:
         rows, table.newest = ended

@@ -127,6 +127,7 @@ def _lines(now: figures.Figures) -> list[str]:
             continue
         rate = sum(bucket.done for bucket in (table.hour or [])[-6:-1]) / 5
         lines.append([table.label, "", *_cells(table.total), f"{rate:.1f}"])
+        lines += [[f"  {kind.name}", "", *_cells(kind)] for kind in table.kinds]
         if getattr(table.model, "channel_field", None):
             for counts in table.channels:
                 channel = counts.channel or translate("all others")
