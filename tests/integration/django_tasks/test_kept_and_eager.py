@@ -57,7 +57,7 @@ def test_an_eager_app_tries_again_without_a_pause(eager):
 def test_the_kit_runs_what_was_enqueued():
     with testing.published() as published:
         result = functions.add.enqueue(1, b=41)
-    assert len(published.rows) == 1
+    assert len(published.messages) == 1
     assert testing.run(FunctionTask.objects.get()).data == 42
     result.refresh()
     assert result.return_value == 42

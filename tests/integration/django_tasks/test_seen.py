@@ -1,4 +1,4 @@
-"""Function tasks in the admin, on the dashboard, in the status and in the metrics: by their path."""
+"""Function tasks by their path: in the admin, on the dashboard, in status and metrics."""
 
 import io
 import json
