@@ -68,6 +68,11 @@ class FunctionTask(DurableTask):
             DurableTask.auto_reset_index("simpletask2_function"),
             DurableTask.history_index("simpletask2_function"),
         ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(priority__range=(-100, 100)), name="simpletask2_priority"
+            )
+        ]
 
     def do_task_main(self, payload: Any = None) -> Any:
         """Call the function, and return what it returns as JSON has it.

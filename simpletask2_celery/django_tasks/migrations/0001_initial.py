@@ -48,6 +48,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'Function task',
                 'verbose_name_plural': 'Function tasks',
                 'indexes': [simpletask2_celery.indexes.AutoResetIndex(fields=['status', 'auto_reset_time'], name='simpletask2_function_reset'), simpletask2_celery.indexes.HistoryIndex(fields=['status', 'success', 'done_time'], name='simpletask2_function_done')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('priority__range', (-100, 100))), name='simpletask2_priority')],
             },
         ),
     ]

@@ -57,7 +57,9 @@ def test_a_result_is_found_by_its_id():
     assert task_backends["default"].get_result(result.id) == result
 
 
-@pytest.mark.parametrize("missing", ["f6e01b7a-3a4a-4f6e-9a55-2f5d3d0f7c11", "123", "", "\0", "x" * 5000])
+@pytest.mark.parametrize(
+    "missing", ["f6e01b7a-3a4a-4f6e-9a55-2f5d3d0f7c11", "123", "", "\0", "x" * 5000]
+)
 def test_an_unknown_id_has_no_result(missing):
     with pytest.raises(TaskResultDoesNotExist):
         functions.add.get_result(missing)

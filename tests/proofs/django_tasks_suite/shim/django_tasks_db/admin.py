@@ -1,0 +1,3 @@
+"""What a test of another admin imports, which does not apply."""
+
+DBTaskResultAdmin = None

@@ -1,0 +1,1 @@
+"""What a test of names looks at, which does not apply."""
