@@ -75,26 +75,23 @@ class CeleryBackend(BaseTaskBackend):
         return results.of_row(row)
 
     def check(self, **kwargs: Any) -> Iterator[checks.CheckMessage]:  # type: ignore[override]
-        """Yield what is wrong with the settings (E013, E014)."""
+        """Yield what is wrong with the settings (E020, E021)."""
         missing = [name for name in APPS if not apps.is_installed(name)]
         if missing:
             yield checks.Error(
                 f"TASKS[{self.alias!r}] makes rows, and INSTALLED_APPS has not "
                 f"{' and '.join(missing)}.",
                 f"Add {', '.join(map(repr, missing))} to INSTALLED_APPS.",
-                id="simpletask2_celery.E013",
+                id="simpletask2_celery.E020",
             )
-        for problem in options.problems_of_backend(self.options):
-            yield checks.Error(
-                f"TASKS[{self.alias!r}], OPTIONS: {problem}",
-                "The options are those of docs/learn/django-tasks.md.",
-                id="simpletask2_celery.E014",
-            )
+        problems = [*options.problems_of_backend(self.options)]
         if len(self.alias) > LONGEST_NAME:
+            problems.append(f"the alias is longer than {LONGEST_NAME} characters.")
+        for problem in problems:
             yield checks.Error(
-                f"TASKS has an alias of over {LONGEST_NAME} characters.",
-                "Give the backend a shorter alias.",
-                id="simpletask2_celery.E014",
+                f"TASKS[{self.alias!r:.60}]: {problem}",
+                "The options are those of docs/learn/django-tasks.md.",
+                id="simpletask2_celery.E021",
             )
 
     def _model(self) -> Any:

@@ -7,6 +7,8 @@ from django.utils.module_loading import import_string
 
 from .api import InvalidTask, InvalidTaskBackend, Task
 
+_OPTIONS = ("priority", "queue_name", "run_after", "backend")
+
 
 def at(path: str) -> Any:
     """Return the Task at a path, as "shop.tasks.greet".
@@ -46,8 +48,10 @@ def as_enqueued(row: Any) -> Any:
     its module has it. Raises as :func:`at` does.
     """
     task = at(row.task_path)
-    options = {"priority": row.priority, "queue_name": row.queue_name}
+    options = {name: getattr(row, name) for name in _OPTIONS}
+    if all(getattr(task, name) == value for name, value in options.items()):
+        return task  # using() would look at the signature of the function
     try:
-        return task.using(**options, run_after=row.run_after, backend=row.backend)
+        return task.using(**options)
     except (InvalidTask, InvalidTaskBackend):
         return task

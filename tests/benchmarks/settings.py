@@ -10,9 +10,11 @@ QUEUE = os.environ["BENCH_QUEUE"]  # of one measurement alone: nothing is left f
 BENCH_SIDE = SIDE
 
 #: Each project has what it needs and no more: its size in memory is measured, too.
-LIBRARY = {"ours": "simpletask2_celery", "original": "django_simpletask2"}.get(SIDE)
+OURS = "simpletask2_celery"
+LIBRARY = {"ours": OURS, "tasks": OURS, "original": "django_simpletask2"}.get(SIDE)
 INSTALLED_APPS = {
-    "ours": ["simpletask2_celery", "tests.benchmarks.simple"],
+    "ours": [OURS, "tests.benchmarks.simple"],
+    "tasks": [OURS, f"{OURS}.django_tasks", "tests.benchmarks.plain"],
     "original": ["django_simpletask2", "tests.benchmarks.simple"],
     "hand": ["tests.benchmarks.plain"],
     "procrastinate": ["procrastinate.contrib.django", "tests.benchmarks.plain"],
@@ -33,7 +35,8 @@ if "BENCH_REUSE" in os.environ:
     CELERY_DB_REUSE_MAX = 100000
 
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "procrastinate_job"
-TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+BACKENDS = {"tasks": f"{OURS}.django_tasks.CeleryBackend"}
+TASKS = {"default": {"BACKEND": BACKENDS.get(SIDE, "django_tasks_db.DatabaseBackend")}}
 
 if SIDE == "original":
     ROOT_URLCONF = "tests.benchmarks.urls"

@@ -138,6 +138,13 @@ SYSTEMS = {
             pause=0,
             **OURS,
         ),
+        System(
+            "tasks",
+            "simpletask2_celery, Django's Tasks",
+            "tasks",
+            environment=REUSE,
+            also=("simpletask2_tasks_functiontask",),
+        ),
         System("a", "(a) Celery task by hand", **HAND, environment=REUSE),
         System("b", "(b) the same, Celery's defaults", **HAND, share=0.5),
         Procrastinate(

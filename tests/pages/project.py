@@ -8,6 +8,7 @@ import sys
 from itertools import takewhile
 from pathlib import Path
 
+from django import VERSION
 from django.core.management import call_command
 
 from tests.support.fixtures import ROOT
@@ -102,7 +103,8 @@ class Project:
         """Return a text with the addresses of this machine's servers."""
         for shown, real in self._places.items():
             text = text.replace(shown, real)
-        return text
+        # The pages write of Django 6; before it, its Tasks are those of the backport.
+        return text if VERSION >= (6, 0) else text.replace("from django.tasks", "from django_tasks")
 
     def begin(self, page):
         """Make the project of a page; return what is to be typed into its shell."""

@@ -19,6 +19,7 @@ PAGE = ROOT / "docs/reference/reference.md"
 #: Heading, module, and its names; None for all that it defines and does not hide.
 MODULES = [
     ("Models", "models", ["SimpleTask"]),
+    ("Django's Tasks", "django_tasks", ["CeleryBackend", "durable"]),
     ("The admin", "admin", ["SimpleTaskAdmin", "SimpleTaskAdminMixin"]),
     (
         "Admin actions",

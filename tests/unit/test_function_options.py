@@ -115,9 +115,9 @@ def test_ten_levels_keep_the_sign_of_a_priority():
 
 def test_the_checks_of_the_settings(settings):
     backend = CeleryBackend("default", {"OPTIONS": {"max_retries": "many", "wrong": 1}})
-    assert [one.id for one in backend.check()] == ["simpletask2_celery.E014"] * 2
+    assert [one.id for one in backend.check()] == ["simpletask2_celery.E021"] * 2
     assert list(CeleryBackend("default", {}).check()) == []
     settings.INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
     [missing] = CeleryBackend("default", {}).check()
-    assert missing.id == "simpletask2_celery.E013"
+    assert missing.id == "simpletask2_celery.E020"
     assert "simpletask2_celery.django_tasks" in missing.hint
