@@ -1,9 +1,11 @@
 """Atomic steps on a server that deadlocks, kills a session, or loses the answer of a COMMIT."""
 
 import threading
+from contextlib import suppress
 
 import pytest
-from django.db import connections
+from django.db import DatabaseError, OperationalError, connections
+from django.utils import timezone
 
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from simpletask2_celery.running import executor
@@ -88,6 +90,44 @@ def test_the_victim_of_a_deadlock_runs_its_step_again_and_both_end(handler, time
         assert written(process=str(row.pk)) == ["1", "2", "3"]
         assert row.errors == []
     assert len(ran) == 7  # one step of one row ran a second time
+
+
+@pytest.mark.parametrize("is_raw", [False, True])
+def test_a_handler_that_swallows_a_deadlock_fails_and_commits_nothing(handler, is_raw):
+    """On MySQL its next statement begins another transaction, which must not be committed."""
+    first, second = (Job.objects.using(SERVER).create() for _ in range(2))
+    both = threading.Barrier(2, timeout=20)
+    swallowed = []
+
+    def update(key):
+        if is_raw:
+            with connections[SERVER].cursor() as cursor:
+                cursor.execute(f"UPDATE {Job._meta.db_table} SET other = 1 WHERE id = %s", [key])
+        else:
+            Job.objects.using(SERVER).filter(pk=key).update(other=1)
+
+    def told(row, payload):
+        if payload["step"] != 2:
+            return
+        keys = [first.pk, second.pk] if row.note == "a" else [second.pk, first.pk]
+        update(keys[0])
+        meet(both)
+        try:
+            update(keys[1])
+        except OperationalError:
+            swallowed.append(row.pk)
+            with suppress(DatabaseError):
+                write(row, payload)
+
+    rows = [make(handler, told, note=note) for note in "ab"]
+    [error] = in_threads(*rows)
+    [victim] = swallowed
+    for row in rows:
+        row.refresh_from_db()
+        assert (row.status, row.success) == (row.DONE, row.pk != victim)
+    assert error.code == 2910009 and written() == []
+    [failed] = [row for row in rows if row.pk == victim]
+    assert (failed.completed_step, len(failed.errors)) == (1, 1)
 
 
 def meet(barrier):
@@ -188,9 +228,11 @@ def test_rows_of_a_commit_whose_answer_was_lost_are_found_by_auto_reset(handler,
     queued()
     losing(monkeypatch, "after", 1)
     run(row)
-    assert row.success
-    assert DurableJob.objects.using(SERVER).get().auto_reset_time is not None
-    assert len(queued()) <= 1
+    made = DurableJob.objects.using(SERVER).get()
+    assert row.success and queued() == []
+    DurableJob.objects.using(SERVER).update(auto_reset_time=timezone.now())
+    assert DurableJob.do_auto_reset() == 1
+    assert [message["id"] for message in queued()] == [made.pk]
 
 
 def test_a_run_whose_claim_went_while_its_session_was_dead_writes_nothing(handler):
