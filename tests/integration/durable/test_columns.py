@@ -111,6 +111,16 @@ def test_publish_with_no_delay_makes_a_row_run_now(using):
     assert row.success
 
 
+@pytest.mark.parametrize(("length", "is_kept"), [(1 << 20, False), ((1 << 20) - 2, True)])
+def test_a_return_value_of_more_than_a_mib_is_not_kept(using, handler, length, is_kept, caplog):
+    handler(lambda row, payload: "x" * length)  # and two quotes
+    row = DurableJob.objects.using(using).create(what="told")
+    executor.run(DurableJob, using, row.pk)
+    row.refresh_from_db()
+    assert row.success and row.return_value == ("x" * length if is_kept else None)
+    assert ("is too long" in caplog.text) is not is_kept
+
+
 def test_a_pending_request_is_kept_with_its_password(using, handler):
     """And not longer than until the next step has ended."""
 

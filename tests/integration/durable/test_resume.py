@@ -166,6 +166,7 @@ def test_a_process_that_died_in_a_request_makes_it_again(
 
 #: What requests takes and a column of JSON cannot hold.
 UNHELD = {"bytes": b"x", "a NUL": "\0", "an iterator": iter("x"), "a surrogate": {"a": "\udcff"}}
+UNHELD["more than a MiB"] = "x" * (1 << 20)
 
 
 @MODELS
