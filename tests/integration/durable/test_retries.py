@@ -1,12 +1,17 @@
 """``retry()`` and the options of retries: what is refused, and that a row ends in any case."""
 
 import datetime
+import inspect
+import re
 
 import pytest
+from celery import Task
+from celery.app.autoretry import add_autoretry_behaviour
 from celery.exceptions import Retry
 from django.utils import timezone
 
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
+from simpletask2_celery.models import DurableTask
 from simpletask2_celery.running import executor
 from tests.support.project.jobs.models import AtomicSteps, DurableJob, DurableSteps
 
@@ -29,6 +34,17 @@ def run(using, handler):
         return row, caught
 
     return run
+
+
+def test_the_defaults_are_celerys():
+    of_a_task = DurableTask.max_retries, DurableTask.default_retry_delay
+    assert of_a_task == (Task.max_retries, Task.default_retry_delay)
+    source = inspect.getsource(add_autoretry_behaviour)
+    for name in ("autoretry_for", "dont_autoretry_for"):
+        assert getattr(DurableTask, name) == () and f"'{name}'" in source
+    for name in ("retry_backoff", "retry_backoff_max", "retry_jitter"):
+        [default] = set(re.findall(rf"'{name}', (\w+)\)", source))
+        assert str(getattr(DurableTask, name)) == default
 
 
 def seconds_until(moment):
