@@ -33,17 +33,13 @@ def after(row: Any) -> datetime.datetime | None:
 
 def is_kept_by_row(moment: datetime.datetime) -> bool:
     """Tell whether no message carries this time, because it is too far ahead."""
-    if current_app.conf.task_always_eager:  # Celery does not wait there
-        return False
-    if conf.publish_to == "redis":  # the lists hold no times
-        return moment > timezone.now()
-    return (moment - timezone.now()).total_seconds() > SOON
+    return not current_app.conf.task_always_eager and _is_far(moment)  # where Celery does not wait
 
 
 def look(row: Any, moment: datetime.datetime | None = None) -> datetime.datetime:
     """Return when auto-reset looks at a READY row that runs at ``moment``, or as it says."""
     moment = moment or after(row)
-    if moment is not None and is_kept_by_row(moment):
+    if moment is not None and _is_far(moment):
         return moment
     return clock.after(moment or timezone.now(), row.get_task_wait_timeout())
 
@@ -70,3 +66,9 @@ def not_after(limits: dict[str, datetime.datetime]) -> Q:
     for column, limit in limits.items():
         due &= Q(**{column: None}) | Q(**{f"{column}__lte": limit})
     return due
+
+
+def _is_far(moment: datetime.datetime) -> bool:
+    """Tell whether a time is further ahead than a message carries it; the lists carry none."""
+    ahead = 0.0 if conf.publish_to == "redis" else SOON
+    return (moment - timezone.now()).total_seconds() > ahead

@@ -29,6 +29,9 @@ MOST_ERRORS = 10  # entries of ``errors``
 LONGEST_MESSAGE = 1024  # characters of an error
 LONGEST_TRACEBACK = 4096  # bytes of an error; its end says most
 LONGEST_NAME = 255  # characters of a worker and of an id of Celery
+LONGEST_JSON = (
+    1 << 20
+)  # characters; servers refuse a statement of some MiB, and the row's end in it
 DEEPEST = 30  # levels of JSON: JSON_VALID of MariaDB knows 32
 _NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")  # as JSON escapes it
 
@@ -79,7 +82,8 @@ def returned(row: Any, data: Any) -> dict[str, Any]:
         return {}
     is_kept, value = as_json(data)
     if not is_kept:
-        text = "%s: its return value, a %s, is not kept: a column of JSON cannot hold it."
+        why = "a column of JSON cannot hold it, or it is too long."
+        text = f"%s: its return value, a %s, is not kept: {why}"
         name = row.get_task_info()
         logger.warning(text, name, type(data).__name__, extra={"task_info": name})
     return {"return_value": value, **completed(row, row.final_step)}
@@ -146,8 +150,8 @@ def cancelled(row: Any, error: BaseException, now: datetime.datetime) -> dict[st
 def as_json(value: Any) -> tuple[bool, Any]:
     """Return whether a column of JSON can hold a value, and the value as it is read again.
 
-    It holds no NaN, and of Unicode no NUL and no half of a surrogate pair ("JSON Types" of
-    PostgreSQL's documentation).
+    It is to hold a MiB at most. It holds no NaN, and of Unicode no NUL and no half of a surrogate
+    pair ("JSON Types" of PostgreSQL's documentation).
     """
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
@@ -155,7 +159,8 @@ def as_json(value: Any) -> tuple[bool, Any]:
         read = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return False, None
-    can_be_held = not _NUL.search(text) and not _is_deeper(read, DEEPEST)
+    can_be_held = len(text) <= LONGEST_JSON and not _NUL.search(text)
+    can_be_held = can_be_held and not _is_deeper(read, DEEPEST)
     return can_be_held, read if can_be_held else None
 
 

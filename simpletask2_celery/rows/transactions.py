@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, Error, connections, transaction
 
 
 def savepoint(using: str) -> AbstractContextManager[None]:
@@ -28,9 +28,17 @@ def _savepoint(connection: Any) -> Iterator[None]:
         try:
             connection.savepoint_commit(savepoint)
         except DatabaseError:
-            connection.set_rollback(False)
-            connection.savepoint_rollback(savepoint)
+            _roll_back(connection, savepoint)
         raise
+
+
+def _roll_back(connection: Any, savepoint: Any) -> None:
+    """Roll back to a savepoint, if there is one still: a deadlock on MySQL ends them all."""
+    try:
+        connection.set_rollback(False)
+        connection.savepoint_rollback(savepoint)
+    except Error:
+        connection.set_rollback(True)
 
 
 def after_commit(using: str, call: Callable[[], Any]) -> bool:

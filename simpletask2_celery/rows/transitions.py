@@ -50,10 +50,15 @@ def save_step(row: Row, ended: Ended | None = None, more: dict[str, Any] | None 
 
 
 def finish(row: Row, ended: Ended | None = None) -> None:
-    """Write that the run succeeded. Raises 2910010 where it has lost its claim."""
+    """Write that the run succeeded, also where no step was left to run.
+
+    Raises 2910010 where the run has lost its claim.
+    """
     values = states.end(_now(row), success=True)
     if ended is not None:
         values |= memory.returned(row, ended.data)
+    else:
+        values["current_step"] = row.final_step
     _write(row, values, exceptions.FINISH_NOT_SAVED)
     _announce_end(row, ended)
 

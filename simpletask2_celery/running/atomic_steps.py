@@ -14,7 +14,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import Error, transaction
 
 from .. import exceptions
-from ..rows import fence, retrying, states, task_info
+from ..rows import fence, retrying, sessions, states, task_info
 from ..rows import querysets as tables
 from ..rows.announcing import Ended
 from ..rows.fence import Fence
@@ -40,7 +40,8 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
     while True:
         result: list[T] = []
         try:
-            with transaction.atomic(own.using):
+            # A block that the handler leaves open would take the end of this one for its own.
+            with sessions.leaving_nothing_open(), transaction.atomic(own.using):
                 result.append(attempt(row))
             return result[0]
         except (Error, exceptions.DjangoSimpleTask2Error, steps.Raised) as error:

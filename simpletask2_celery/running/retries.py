@@ -64,8 +64,9 @@ def plan(row: Any, error: BaseException) -> Plan:
     if not row._is_durable:
         return Plan(error, None)
     if isinstance(error, Asked):
-        reason = error.reason or _used_up(row)
-        return Plan(reason, error.moment if _may_retry(row, error.limit) else None)
+        if _may_retry(row, error.limit):
+            return Plan(error.reason or _without_reason(error), error.moment)
+        return Plan(error.reason or _used_up(row), None)
     try:
         if _is_listed(row, error) and _may_retry(row, row.max_retries):
             return Plan(error, _after(row, _delay(row)))
@@ -84,7 +85,8 @@ def begin(row: Row, next_one: Plan, ended: Ended | None) -> Exception:
     transitions.retry(row, next_one.reason, next_one.moment, ended)
     publisher.publish_on_commit([row], using=str(row._state.db))
     # The moment in Celery's words; the message is the row's, and not Celery's.
-    told: Exception = Retry(exc=next_one.reason, when=clock.aware(next_one.moment))
+    reason = None if isinstance(next_one.reason, Retry) else next_one.reason
+    told: Exception = Retry(exc=reason, when=clock.aware(next_one.moment))
     return told
 
 
@@ -116,6 +118,12 @@ def _delay(row: Any) -> float:
 
 def _after(row: Any, seconds: float) -> datetime.datetime:
     return clock.after(clock.now(str(row._state.db)), seconds)
+
+
+def _without_reason(asked: Asked) -> Exception:
+    """Return what stands for the reason of a handler that has named none, and raised none."""
+    retry: Exception = Retry(when=clock.aware(asked.moment))
+    return retry.with_traceback(asked.__traceback__)
 
 
 def _used_up(row: Row) -> Exception:

@@ -18,7 +18,7 @@ from tests.support.fixtures import ROOT
 PAGE = ROOT / "docs/reference/reference.md"
 #: Heading, module, and its names; None for all that it defines and does not hide.
 MODULES = [
-    ("Models", "models", ["SimpleTask"]),
+    ("Models", "models", ["SimpleTask", "DurableTask"]),
     ("Django's Tasks", "django_tasks", ["CeleryBackend", "durable"]),
     ("The admin", "admin", ["SimpleTaskAdmin", "SimpleTaskAdminMixin"]),
     (

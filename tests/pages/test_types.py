@@ -26,7 +26,8 @@ CHECKERS = {"mypy": ["."], "basedpyright": ["--pythonpath", sys.executable]}
 #: No types are written on the pages, and ``class Meta`` is as Django's pages have it.
 AS_THE_PAGES = "check_untyped_defs = true", {"reportIncompatibleVariableOverride": "none"}
 STRICT = "strict = true", {"strictListInference": True, "exclude": ["shop/fields.py"]}
-PAGES = ["README.md", "docs/learn/models.md", "docs/learn/proxy.md", "docs/guides/testing.md"]
+PAGES = ["README.md", "docs/learn/models.md", "docs/learn/durable.md", "docs/learn/proxy.md"]
+PAGES += ["docs/guides/recipes.md", "docs/guides/testing.md"]
 
 
 def check(folder, options, rules, checkers=CHECKERS):

@@ -177,7 +177,7 @@ def test_what_is_shown_of_a_url(url, shown):
         ({"url": "nothing"}, "'url': 'nothing'} failed: MissingSchema"),
         ({"url": "ftp://127.0.0.1/"}, "failed: InvalidSchema"),
         ({"url": "http://x", "headers": {"A": "b\nc"}}, "failed: InvalidHeader"),
-        ({"url": "http://x", "auth": ["a", "b"]}, "failed: TypeError in prepare_auth"),
+        ({"url": "http://x", "auth": {"a": "b"}}, "failed: TypeError in prepare_auth"),
         ({"url": "http://x", "timeout": (1, 2, 3)}, "'timeout': (1, 2)"),
     ],
 )

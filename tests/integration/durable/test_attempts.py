@@ -224,6 +224,7 @@ def test_a_reset_that_resumes_a_row_that_is_done_has_nothing_to_do(using, handle
     run(row)
     assert called == [1, 2, 3]
     assert (row.status, row.success, row.attempts) == (row.DONE, True, 1)
+    assert row.current_step_display() == "3/3"
 
 
 def test_a_step_that_fails_for_good_leaves_the_fields_to_the_one_before(using, handler):

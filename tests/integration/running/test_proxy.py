@@ -126,3 +126,10 @@ def test_connections_are_kept_for_as_many_requests_as_run_at_a_time():
         fetching._sessions.clear()
         server.shutdown()
     assert len(opened) == MANY
+
+
+@pytest.mark.parametrize("pair", [("user", "pw"), ["user", "pw"]])
+def test_a_pair_may_be_a_list_as_json_has_it(site, pair):
+    request = {"method": "GET", "url": site, "auth": pair, "timeout": [5, 5]}
+    assert fetching.fetch("jobs.steps:1", request)["proxied_error"] is None
+    assert Site.seen[-1][1]["Authorization"] == "Basic dXNlcjpwdw=="

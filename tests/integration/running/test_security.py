@@ -11,7 +11,7 @@ from django.utils import timezone
 from simpletask2_celery import tasks
 from tests.support.fixtures import messages, queued
 from tests.support.project.jobs import handlers
-from tests.support.project.jobs.models import Job, Steps
+from tests.support.project.jobs.models import DurableJob, Job, Steps
 from tests.support.rows import DOING, DONE, at
 
 MORE = {"force": True, "step": 1, "status": 10, "what": "fail", "success": False}
@@ -57,7 +57,7 @@ def test_a_message_chooses_no_step(using, handler):
 def test_a_message_runs_a_row_at_once_that_was_published_for_later(using, later):
     [row] = Job.objects.using(using).bulk_create([Job()])
     row = Job.objects.using(using).get()
-    when = {"countdown": 3600} if later == "countdown" else {"eta": _in_an_hour()}
+    when = {"countdown": 600} if later == "countdown" else {"eta": _in_ten_minutes()}
     row.publish(**when)
     [(_, message)] = messages()
     assert message.headers["eta"]  # its own message waits for that
@@ -66,8 +66,15 @@ def test_a_message_runs_a_row_at_once_that_was_published_for_later(using, later)
     assert (row.status, row.success) == (DONE, True)
 
 
-def _in_an_hour():
-    return timezone.now() + datetime.timedelta(hours=1)
+def test_no_message_runs_a_durable_row_before_it_is_due(using):
+    row = DurableJob.objects.using(using).create(run_after=_in_ten_minutes())
+    assert tasks.do_task(**named(row, using))["error"]["code"] == 2910016
+    row.refresh_from_db()
+    assert (row.status, row.attempts) == (row.READY, 0)
+
+
+def _in_ten_minutes():
+    return timezone.now() + datetime.timedelta(minutes=10)
 
 
 @pytest.fixture
