@@ -1,10 +1,11 @@
 """Django's signals of Tasks, in the worker: sent when ours are, after their fact is committed."""
 
+import logging
 from typing import Any
 
 from .. import signals
 from . import functions, results
-from .api import task_backends, task_finished, task_started
+from .api import LOGGER, task_backends, task_finished, task_started
 from .backend import CeleryBackend
 
 
@@ -15,14 +16,17 @@ def connect(model: type) -> None:
 
 
 def _started(row: Any, **kwargs: object) -> None:
-    _send(task_started, row)
+    _send(task_started, row, logging.INFO)
 
 
 def _finished(row: Any, **kwargs: object) -> None:
-    _send(task_finished, row)
+    _send(task_finished, row, logging.INFO if row.success else logging.ERROR)
 
 
-def _send(signal: Any, row: Any) -> None:
+def _send(signal: Any, row: Any, level: int) -> None:
+    # Django's own receiver writes the log, and does nothing else.
+    if len(signal.receivers) == 1 and not logging.getLogger(LOGGER).isEnabledFor(level):
+        return
     if functions.find(row.task_path) is None:  # there is no Task that a TaskResult could be of
         return
     signal.send(_sender(row.backend), task_result=results.of_row(row))

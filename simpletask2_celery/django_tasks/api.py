@@ -42,9 +42,13 @@ else:
             "install their backport: pip install 'simpletask2-celery[django-tasks]'."
         ) from error
 
+#: Whose receivers of Django's signals log each task.
+LOGGER = "django.tasks" if VERSION >= (6, 0) else "django_tasks"
+
 __all__ = [
     "DEFAULT_TASK_BACKEND_ALIAS",
     "DEFAULT_TASK_QUEUE_NAME",
+    "LOGGER",
     "BaseTaskBackend",
     "InvalidTask",
     "InvalidTaskBackend",

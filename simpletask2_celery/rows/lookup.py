@@ -6,11 +6,12 @@ where there is no such model of rows (section 5 of the compatibility page).
 """
 
 from typing import Any
+from uuid import UUID
 
 from django.apps import apps
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import connections, router
-from django.db.models import CharField, IntegerField
+from django.db.models import CharField, IntegerField, UUIDField
 
 from .. import exceptions
 from .model import Row
@@ -78,7 +79,8 @@ def _key(model: type[Row], using: str, value: Any) -> Any:
     parts = zip(model._meta.pk_fields, key, strict=False) if is_composite else [(field, key)]
     for of_key, part in parts:
         _require_storable(of_key, part, using)
-    if type(key) is not int or not isinstance(field, IntegerField):
+    is_plain = type(key) is int and isinstance(field, IntegerField)
+    if not is_plain and not (type(key) is UUID and type(field) is UUIDField):
         model._base_manager.using(using).filter(pk=key).query.sql_with_params()
     return key
 
