@@ -17,7 +17,7 @@ if TYPE_CHECKING or VERSION >= (6, 0):
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskError
     from django.tasks.exceptions import InvalidTask, InvalidTaskBackend, TaskResultDoesNotExist
-    from django.tasks.signals import task_enqueued, task_finished, task_started
+    from django.tasks.signals import logger, task_enqueued, task_finished, task_started
     from django.utils.json import normalize_json
 else:
     try:
@@ -34,7 +34,7 @@ else:
         from django_tasks.exceptions import InvalidTaskBackendError as InvalidTaskBackend
         from django_tasks.exceptions import InvalidTaskError as InvalidTask
         from django_tasks.exceptions import TaskResultDoesNotExist
-        from django_tasks.signals import task_enqueued, task_finished, task_started
+        from django_tasks.signals import logger, task_enqueued, task_finished, task_started
         from django_tasks.utils import normalize_json
     except ImportError as error:
         raise ImproperlyConfigured(
@@ -42,13 +42,9 @@ else:
             "install their backport: pip install 'simpletask2-celery[django-tasks]'."
         ) from error
 
-#: Whose receivers of Django's signals log each task.
-LOGGER = "django.tasks" if VERSION >= (6, 0) else "django_tasks"
-
 __all__ = [
     "DEFAULT_TASK_BACKEND_ALIAS",
     "DEFAULT_TASK_QUEUE_NAME",
-    "LOGGER",
     "BaseTaskBackend",
     "InvalidTask",
     "InvalidTaskBackend",
@@ -58,6 +54,7 @@ __all__ = [
     "TaskResult",
     "TaskResultDoesNotExist",
     "TaskResultStatus",
+    "logger",
     "normalize_json",
     "task_backends",
     "task_enqueued",

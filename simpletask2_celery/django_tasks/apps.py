@@ -11,10 +11,3 @@ class FunctionTasksConfig(AppConfig):
     label = "simpletask2_tasks"
     verbose_name = _("Function tasks")
     default_auto_field = "django.db.models.BigAutoField"
-
-    def ready(self) -> None:
-        """Send Django's signals when a worker runs a row."""
-        from . import announcing
-        from .models import FunctionTask
-
-        announcing.connect(FunctionTask)

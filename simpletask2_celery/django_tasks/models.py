@@ -3,13 +3,13 @@
 import uuid
 from collections.abc import Awaitable
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..models import DurableTask
-from . import functions, results
+from . import announcing, functions, results
 from .api import (
     DEFAULT_TASK_BACKEND_ALIAS,
     DEFAULT_TASK_QUEUE_NAME,
@@ -60,6 +60,8 @@ class FunctionTask(DurableTask):
     do_task_timeout = Option(DurableTask.do_task_timeout)
     task_wait_timeout = Option(DurableTask.task_wait_timeout)
     keep_done = _KeepDone()
+
+    _listener: ClassVar[Any] = announcing
 
     class Meta:
         verbose_name = _("Function task")

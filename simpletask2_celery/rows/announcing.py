@@ -71,6 +71,8 @@ def _published(messages: Iterable[Any]) -> None:
 @_harmless()
 def started(row: Any) -> None:
     """Announce that a row was claimed."""
+    if row._listener is not None:
+        transactions.after_commit(databases.of(row), partial(row._listener.started, row))
     if is_wanted(signals.task_started, type(row)):
         _announce(row, signals.task_started, "started", {}, {"step": row.current_step})
 
@@ -91,6 +93,8 @@ def step_ended(row: Any, ended: Ended | None) -> None:
 @_harmless()
 def finished(row: Any, error: BaseException | None = None) -> None:
     """Announce that a row is DONE, and why it failed."""
+    if row._listener is not None:
+        transactions.after_commit(databases.of(row), partial(row._listener.finished, row))
     if not is_wanted(signals.task_finished, type(row)):
         return
     seconds = None

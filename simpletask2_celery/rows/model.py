@@ -60,6 +60,10 @@ class Row(models.Model):
     #: The columns that transitions write, and a save only where the caller has changed them.
     _state_fields: ClassVar[frozenset[str]] = STATE_FIELDS
 
+    #: What is told of a row that was claimed (``started(row)``) or is DONE (``finished(row)``),
+    #: after the commit, beside who listens to the signals.
+    _listener: ClassVar[Any] = None
+
     _saving: "_Saving | None" = None
 
     class Meta:

@@ -15,7 +15,7 @@ SIGNALS = {
         "task_reset",
     )
 }
-ABOUT = {"signal", "sender", "task_info", "pk", "using", "channel"}
+ABOUT = {"signal", "sender", "task_info", "pk", "using", "channel", "label"}
 ARGUMENTS = {
     "task_published": ABOUT,
     "task_started": ABOUT | {"row"},

@@ -1,6 +1,7 @@
 """Function tasks that run: results, errors, context, signals, retries."""
 
 import datetime
+import logging
 
 import pytest
 from celery.exceptions import Retry
@@ -8,6 +9,7 @@ from django.utils import timezone
 
 from simpletask2_celery.django_tasks.api import (
     TaskResultStatus,
+    logger,
     task_backends,
     task_finished,
     task_started,
@@ -119,6 +121,28 @@ def test_djangos_signals_come_in_the_worker(heard, task, end):
         (task_started, "CeleryBackend", result.id, "RUNNING"),
         (task_finished, "CeleryBackend", result.id, end),
     ]
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.WARNING])
+def test_djangos_log_has_each_task(caplog, level):
+    logger.setLevel(level)
+    caplog.set_level(level)
+    try:
+        good, bad = run(functions.add.enqueue(1)), run(functions.fail.enqueue())
+    finally:
+        logger.setLevel(logging.NOTSET)
+    lines = [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name == logger.name
+    ]
+    expected = [
+        ("INFO", f"Task id={good.id} path={PATH}.add state=RUNNING"),
+        ("INFO", f"Task id={good.id} path={PATH}.add state=SUCCESSFUL"),
+        ("INFO", f"Task id={bad.id} path={PATH}.fail state=RUNNING"),
+        ("ERROR", f"Task id={bad.id} path={PATH}.fail state=FAILED"),
+    ]
+    assert lines == (expected if level == logging.INFO else expected[-1:])
 
 
 def test_a_receiver_that_fails_changes_nothing():
