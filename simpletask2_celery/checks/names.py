@@ -38,7 +38,7 @@ _NAMES = {
     name
     for name, value in {**vars(Row), **vars(SimpleTask)}.items()
     if not name.startswith("__") and not isinstance(value, partialmethod)
-} - {*_COLUMNS, *_STATES, *_HOOKS, "_meta", "Meta"}
+} - {*_COLUMNS, *_STATES, *_HOOKS, "_listener", "_meta", "Meta"}
 _NAMES_OF_DURABLE = {"retry", "is_claimed", "cancel", "acancel"} | _NAMES
 
 
