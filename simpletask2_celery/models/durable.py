@@ -79,9 +79,9 @@ class DurableTask(SimpleTask):
                 values, self._saving.is_rescheduled = more, True
         return base_qs, values
 
-    def _was_rescheduled(self) -> None:
+    def _was_rescheduled(self, publish: bool) -> None:
         row = rescheduling.ready_row(self)
-        if row is not None:  # whose message may have another time, or may never have been sent
+        if publish and row is not None:  # its message has another time, or was never sent
             publisher.publish_on_commit([row], leave_out=True, using=self._state.db)
 
     # -- inside a handler --------------------------------------------------------------

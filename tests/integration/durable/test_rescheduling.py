@@ -130,6 +130,13 @@ def test_it_is_published_after_the_commit_or_not_at_all(row, using):
     assert in_database(row).run_after is None
 
 
+def test_a_save_that_is_to_publish_nothing_leaves_the_row_to_auto_reset(row):
+    row.run_after = None
+    row.save(publish=False)
+    assert etas() == []
+    assert_looked_at(row, timezone.now() + 5 * MINUTE)
+
+
 def test_a_look_that_the_caller_sets_is_the_callers(row):
     row.reset(save=False)
     row.save()
