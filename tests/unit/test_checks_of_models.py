@@ -62,6 +62,28 @@ EXPECTED = {
     "PrivateName": [("W011", "PrivateName._change hides")],
     "StatusChoices": [("W011", "StatusChoices.STATUS hides")],
     "SaveField": [("W011", "SaveField.save hides")],
+    "RetryForText": [("E014", "autoretry_for has to be an exception class, or a tuple or list of")],
+    "RetryForInstance": [("E014", "of them, not a tuple.")],
+    "RetryNotForText": [("E014", "dont_autoretry_for has to be an exception class")],
+    "RetriesText": [("E014", "has to be a whole number, 0 or more, or None for no end, not '3'.")],
+    "RetriesTrue": [("E014", "no end, not True.")],
+    "RetriesNegative": [("E014", "no end, not -1.")],
+    "RetriesHalf": [("E014", "no end, not 1.5.")],
+    "DelayDelta": [("E014", "has to be a number of seconds, 0 or more, not a timedelta.")],
+    "DelayNegative": [("E014", "0 or more, not -1.")],
+    "DelayNone": [("E014", "0 or more, not None.")],
+    "BackoffZero": [("E014", "has to be True, False or a number of seconds above 0, not 0.")],
+    "BackoffText": [("E014", "above 0, not '2'.")],
+    "BackoffMaxEndless": [("E014", "retry_backoff_max has to be a number of seconds, 0 or more")],
+    "JitterOne": [("E014", "retry_jitter has to be True or False, not 1.")],
+    "ResumeText": [("E014", "resume has to be True or False, not 'yes'.")],
+    "ResumeMethod": [("E014", "resume has to be True or False, not a function.")],
+    "AtomicOne": [("E014", "atomic_steps has to be True or False, not 1.")],
+    "OptionsOfSimple": [("W016", "has autoretry_for, max_retries, resume, which nobody reads")],
+    "AtomicAsync": [("W017", "AtomicAsync.do_task_main_step2 is async, and AtomicAsync has")],
+    "StateOfParent": [
+        ("E016", "in the table of PlainParent, and their attempts and errors")
+    ],
 }
 
 
