@@ -20,8 +20,10 @@ def with_look(row: Any, table: type[models.Model], values: list[Any]) -> list[An
     Raises ValidationError where ``run_after`` is no time.
     """
     names = {column.attname for column, _, _ in values}
+    if "run_after" not in names or "auto_reset_time" in names:
+        return None  # it may be the table of a parent that is no task
     column: Any = table._meta.get_field("auto_reset_time")
-    if "run_after" not in names or column.attname in names or column.model is not table:
+    if column.model is not table:
         return None
     look = Value(due.look(row), column)
     if_ready = Case(When(status=READY, then=look), default=F(column.attname))

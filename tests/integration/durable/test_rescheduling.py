@@ -9,9 +9,9 @@ from django.db.models import F
 from django.utils import timezone
 
 from simpletask2_celery.recovery import auto_reset
-from simpletask2_celery.rows import claiming, due
+from simpletask2_celery.rows import claiming, due, rescheduling
 from tests.support.fixtures import messages, queued
-from tests.support.project.jobs.models import DurableJob
+from tests.support.project.jobs.models import DurableJob, Ledger
 
 MINUTE = datetime.timedelta(minutes=1)
 WEEK = datetime.timedelta(days=7)
@@ -135,6 +135,11 @@ def test_a_save_that_is_to_publish_nothing_leaves_the_row_to_auto_reset(row):
     row.save(publish=False)
     assert etas() == []
     assert_looked_at(row, timezone.now() + 5 * MINUTE)
+
+
+def test_the_table_of_a_parent_that_is_no_task_is_written_as_it_is():
+    note = Ledger._meta.get_field("job")
+    assert rescheduling.with_look(DurableJob(), Ledger, [(note, None, "x")]) is None
 
 
 def test_a_look_that_the_caller_sets_is_the_callers(row):
