@@ -9,9 +9,8 @@ import pytest
 
 from tests.support import ALIASES
 from tests.support.clock import clock
-from tests.support.fixtures import broker, is_ready, queue_name, wait_until
+from tests.support.fixtures import broker, queue_name, wait_until
 from tests.support.project.jobs.models import DurableJob
-from tests.support.rows import done
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=ALIASES)
 ROWS, ATTEMPTS = 1000, 4  # max_retries is 3
@@ -19,13 +18,12 @@ IS_REDIS = os.environ["TEST_BROKER_URL"].startswith("redis")
 
 
 class Watch(threading.Thread):
-    """The most messages that the broker, and the most memory that a worker, has had."""
+    """The most messages that the broker has had, and the memory of a worker while it ran."""
 
     def __init__(self, process):
         super().__init__(daemon=True)
         self.group, self.over = process.pid, threading.Event()
-        self.before = self.memory = memory(self.group)
-        self.messages = 0
+        self.messages, self.memory = 0, []
 
     def __enter__(self):
         self.start()
@@ -38,7 +36,7 @@ class Watch(threading.Thread):
     def run(self):
         while not self.over.wait(0.1):
             self.messages = max(self.messages, messages())
-            self.memory = max(self.memory, memory(self.group))
+            self.memory.append(memory(self.group))
 
 
 def messages():
@@ -67,30 +65,31 @@ def memory(group):
 
 
 @pytest.mark.parametrize(
-    ("options", "seconds"),
-    [({"TEST_RETRY_DELAY": "0"}, 60), ({"TEST_RETRY_BACKOFF": "1"}, 60 + 1 + 2 + 4)],
+    ("options", "seconds"),  # twenty on two idle cores
+    [({"TEST_RETRY_DELAY": "0"}, 150), ({"TEST_RETRY_BACKOFF": "1"}, 150 + 1 + 2 + 4)],
     ids=["at once", "with backoff"],
 )
 def test_a_thousand_rows_that_fail_and_are_retried_drown_nobody(worker, beat, options, seconds):
-    process = worker(name="storm", **options)
+    objects = DurableJob.objects.using("server")
+    for _ in range(ROWS):
+        objects.create(what="fail")
     beat()
-    wait_until(is_ready(process), what=process.log)
-    warm = [DurableJob.objects.using("server").create() for _ in range(50)]
-    wait_until(done(*warm), what=process.log)
-    objects = DurableJob.objects.using("server").filter(what="fail")
-    objects.bulk_create([DurableJob(what="fail") for _ in range(ROWS)])
     began = clock()
+    process = worker(name="storm", **options)
     with Watch(process) as watch:
-        DurableJob.publish_many(objects.all())
         wait_until(lambda: not objects.exclude(status=30).exists(), seconds, process.log)
     took = clock() - began
     for row in objects:
         assert (row.success, row.attempts, len(row.errors)) == (False, ATTEMPTS, ATTEMPTS)
-    log = process.log.read_text()
-    received = log.count("Task jobs.durablejob[") and log.count("] received") - len(warm)
-    print(f"{took:.1f} s, {watch.messages} messages, {watch.before:.0f} to {watch.memory:.0f} MiB")
-    assert ROWS * 0.5 < watch.messages <= ROWS * 1.05
-    assert received <= ROWS * ATTEMPTS * 1.02 + took + 5  # and a reset each second
-    assert watch.memory - watch.before < 60
+    lines = process.log.read_text().splitlines()
+    received = sum("Task jobs.durablejob[" in one and "] received" in one for one in lines)
+    half = len(watch.memory) // 2
+    first, second = max(watch.memory[:half]), max(watch.memory[half:])
+    told = f"{took:.1f} s, {watch.messages} messages at most, {received} in all, "
+    print(told + f"{first:.0f} MiB at most, then {second:.0f}")
+    assert watch.messages <= ROWS * 1.02
+    assert ROWS * ATTEMPTS <= received <= ROWS * ATTEMPTS * 1.02
+    # Celery keeps what a failed task has had until Python collects it: half a MiB a failure.
+    assert second < 1.25 * first and second < 700
     time.sleep(1)
     assert messages() == 0
