@@ -87,7 +87,8 @@ def test_a_thousand_rows_that_fail_and_are_retried_drown_nobody(worker, beat, op
     first, second = max(watch.memory[:half]), max(watch.memory[half:])
     told = f"{took:.1f} s, {watch.messages} messages at most, {received} in all, "
     print(told + f"{first:.0f} MiB at most, then {second:.0f}")
-    assert watch.messages <= ROWS * 1.02
+    # And a reset each second, which RabbitMQ counts when it has expired, too.
+    assert watch.messages <= ROWS * 1.02 + took
     assert ROWS * ATTEMPTS <= received <= ROWS * ATTEMPTS * 1.02
     # Celery keeps what a failed task has had until Python collects it: half a MiB a failure.
     assert second < 1.25 * first and second < 700

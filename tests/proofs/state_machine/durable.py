@@ -72,7 +72,7 @@ class DurableMachine(Machine):
         call = partial(transitions.finish, run.task, ended)
         if self.write(run, call, codes.FINISH_NOT_SAVED):
             if is_completed:
-                run.row.end(success=True)
+                run.row.end_completed()
             else:
                 run.row.end_last_step({"n": run.step})
             run.is_over = True
@@ -121,8 +121,8 @@ class DurableMachine(Machine):
 
     def run_as_told(self, row, act):
         first = row.current_step
-        if first > row.model.final_step:  # all its steps are completed: no handler runs
-            row.end(success=True)
+        if first > row.model.final_step:  # no handler runs
+            row.end_completed()
             return None
         self.is_by_message = True
         code = super().run_as_told(row, act)
