@@ -18,7 +18,7 @@ FIGURES = ("drain", "queries", "cpu")
 
 def durable(quick):
     """Drain rows of one step of each model, in turn."""
-    count, rounds = (200, 1) if quick else (2000, 5)
+    count, rounds = (200, 1) if quick else (1000, 7)
     systems = {model: _system(model) for model in MODELS}
     systems["Task"].make_tables()
     found = {model: [] for model in MODELS}
