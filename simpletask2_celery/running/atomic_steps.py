@@ -24,7 +24,7 @@ from . import steps
 
 T = TypeVar("T")
 
-PATIENCE = retrying.PATIENCE  # seconds in which a step whose transaction ended is begun again
+PATIENCE = retrying.PATIENCE  # seconds after the first failure in which a step is begun again
 _PAUSE = 0.05  # seconds at most between two tries
 
 
@@ -36,7 +36,7 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
     """
     own = fence.of(row)
     assert own is not None
-    end = time.monotonic() + PATIENCE
+    end: float | None = None
     while True:
         result: list[T] = []
         try:
@@ -51,6 +51,7 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
                 retrying.drop(own.using)
                 if result and _is_committed(row, own, step):
                     return result[0]
+            end = end or time.monotonic() + PATIENCE  # however long the handler has worked
             if fault is Fault.REAL or time.monotonic() > end:
                 raise _as_raised(step, error, cause) from error
         except SoftTimeLimitExceeded as error:  # between the handler and the commit
@@ -61,7 +62,11 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
 
 def reload(row: Row, own: Fence) -> Row:
     """Return the row as its last completed step has left it. Raises ClaimLost."""
-    mine: Any = own.held(type(row)).exists() and tables.load(type(row), own.using, own.pk)
+
+    def load() -> Any:
+        return own.held(type(row)).exists() and tables.load(type(row), own.using, own.pk)
+
+    mine = retrying.persist(own.using, load)
     if not mine:
         raise exceptions.claim_lost(task_info.text(type(row), own.pk))
     fence.move(own, mine)
