@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import Error, transaction
+from django.db import Error
 
 from .. import exceptions
-from ..rows import fence, retrying, sessions, states, task_info
+from ..rows import fence, retrying, sessions, states, task_info, transactions
 from ..rows import querysets as tables
 from ..rows.announcing import Ended
 from ..rows.fence import Fence
@@ -41,7 +41,7 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
         result: list[T] = []
         try:
             # A block that the handler leaves open would take the end of this one for its own.
-            with sessions.leaving_nothing_open(), transaction.atomic(own.using):
+            with sessions.leaving_nothing_open(), transactions.of_step(own.using):
                 result.append(attempt(row))
             return result[0]
         except (Error, exceptions.DjangoSimpleTask2Error, steps.Raised) as error:
