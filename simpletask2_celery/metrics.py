@@ -47,7 +47,27 @@ _SECONDS = (
 )
 _ROW = ("model", "channel")
 _STEP = ("model", "step")
+_OF_DURABLE = ("retrying", "scheduled")  # counts that durable models alone have
 _SUCCESS = {True: "true", False: "false", None: "unknown"}
+
+#: What each gauge says, and its labels.
+_GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "rows": (
+        "Rows by status; of large tables those DONE are an estimate.",
+        (*_ROW, "status"),
+    ),
+    "failed_rows": ("Rows that are DONE and have failed.", _ROW),
+    "stale_rows": ("DOING rows whose lease is over.", _ROW),
+    "retrying_rows": ("READY rows of a durable model that have begun to run before.", _ROW),
+    "scheduled_rows": ("READY rows whose first run is to come at a time ahead.", _ROW),
+    "oldest_ready_seconds": ("Seconds since the oldest READY row was added, or was due.", _ROW),
+    "rows_up": ("Whether a model's rows could be counted.", ("model",)),
+    "queue_messages": ("Messages that wait in the queue of a channel.", ("channel",)),
+    "queue_workers": ("Celery workers that answer and serve the queue of a channel.", ("channel",)),
+    "broker_up": ("Whether the broker answers.", ()),
+    "workers": ("Celery workers that answer.", ()),
+    "last_reset_seconds": ("Seconds since the last reset.", ()),
+}
 
 Values = Mapping[Any, float | None]  # of a gauge, by the tuple of its labels' values
 Metric = tuple[Any, tuple[str, ...], str | None]
@@ -84,6 +104,8 @@ _METRICS: dict[signals.TaskSignal, list[Metric]] = {
         _histogram("run", "Seconds from the claim of a row to its end.", "seconds"),
     ],
     signals.task_reset: [_counter("reset", "Rows made READY again.", "reason")],
+    signals.task_retried: [_counter("task_retries", "Attempts that failed and are made again.")],
+    signals.task_cancelled: [_counter("cancelled", "Rows that cancel() has made DONE.")],
 }
 
 
@@ -161,6 +183,8 @@ def _counts(now: figures.Figures, what: str, join: Join = sum) -> Values:
         if table.kinds:
             pairs += [((kind.name, ALL), getattr(kind, what)) for kind in table.kinds]
             continue
+        if what in _OF_DURABLE and not table.model._is_durable:
+            continue
         by_channel = [] if what in ("done", "failed") else table.channels
         if table.total is not None and not by_channel:
             by_channel = [replace(table.total, channel=ALL)]
@@ -192,23 +216,22 @@ class Rows:
         lengths = _joined(((_label(name),), n) for name, n in queues if n < float("inf"))
         workers = None if now.workers is None else len(now.workers)
         serving = _joined((((_label(one.channel),), one.workers) for one in now.served or ()), min)
-        status_text = "Rows by status; of large tables those DONE are an estimate."
-        oldest_text = "Seconds since the oldest READY row was added."
-        queue_text = "Messages that wait in the queue of a channel."
-        serving_text = "Celery workers that answer and serve the queue of a channel."
-        gauges: list[tuple[str, str, tuple[str, ...], Values]] = [
-            ("rows", status_text, (*_ROW, "status"), by_status),
-            ("failed_rows", "Rows that are DONE and have failed.", _ROW, _counts(now, "failed")),
-            ("stale_rows", "DOING rows whose lease is over.", _ROW, _counts(now, "stale")),
-            ("oldest_ready_seconds", oldest_text, _ROW, oldest),
-            ("rows_up", "Whether a model's rows could be counted.", ("model",), up),
-            ("queue_messages", queue_text, ("channel",), lengths),
-            ("queue_workers", serving_text, ("channel",), serving),
-            ("broker_up", "Whether the broker answers.", (), {(): now.broker is None}),
-            ("workers", "Celery workers that answer.", (), {(): workers}),
-            ("last_reset_seconds", "Seconds since the last reset.", (), {(): now.last_reset}),
-        ]
-        for name, text, labels, values in gauges:
+        gauges: dict[str, Values] = {
+            "rows": by_status,
+            "failed_rows": _counts(now, "failed"),
+            "stale_rows": _counts(now, "stale"),
+            "retrying_rows": _counts(now, "retrying"),
+            "scheduled_rows": _counts(now, "scheduled"),
+            "oldest_ready_seconds": oldest,
+            "rows_up": up,
+            "queue_messages": lengths,
+            "queue_workers": serving,
+            "broker_up": {(): now.broker is None},
+            "workers": {(): workers},
+            "last_reset_seconds": {(): now.last_reset},
+        }
+        for name, values in gauges.items():
+            text, labels = _GAUGES[name]
             family = GaugeMetricFamily(f"simpletask2_{name}", text, labels=labels)
             for where, value in values.items():
                 if value is not None:

@@ -1,4 +1,4 @@
-"""The admin's actions: the original's three, publish again, and stop.
+"""The admin's actions: the original's three, publish again, and stop; retry now and cancel.
 
 Each asks before it acts on more than a few rows, changes a page of rows by one query,
 says how many it changed and left alone, and writes its work to the admin's log.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from celery.exceptions import Retry
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import router
@@ -24,8 +25,8 @@ from django.utils.translation import ngettext_lazy
 from .. import exceptions
 from ..publishing import publisher
 from ..recovery import lost_runs
-from ..rows import announcing, clock, querysets, resetting, seen, states, transitions
-from ..running import executor
+from ..rows import announcing, clock, due, querysets, resetting, seen, states, transitions
+from ..running import cancelling, executor
 
 logger = logging.getLogger(__name__)
 
@@ -93,11 +94,52 @@ def publish_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: Quer
     """Publish those of the rows that are READY, after the commit."""
     work = _Work(modeladmin, request, queryset)
     for page in work.pages():
-        ready = [row for row in page if row.status == states.READY]
+        ready = work.without_parked([row for row in page if row.status == states.READY])
         publisher.publish_on_commit(ready, using=queryset.db)
         work.log(ready, translate("Published again."))
     left = translate("Left as they are, for they are not ready: {left}. Reset them.")
     work.report(translate("Published again: {ok}."), left, published=True)
+
+
+@admin.action(permissions=["change"], description=_("Retry selected tasks now"))
+@asks_first(
+    _(
+        "Those that wait for their time are due at once, and those that have failed become "
+        "ready again: after their last completed step where their model resumes, else as if "
+        "they had never run. Both are published. The others are left as they are."
+    )
+)
+def retry_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    """Publish the durable rows that wait for their time, and those that have failed."""
+    work = _Work(modeladmin, request, queryset)
+    for page in work.pages():
+        rows = [row for row in page if row._is_durable]
+        ready = [*resetting.hasten(rows), *resetting.reset_failed(rows)]
+        publisher.publish_on_commit(ready, using=queryset.db)
+        work.log(ready, translate("To be tried again at once."))
+    left = translate(
+        "Left as they are, for they neither wait for their time nor have failed: {left}."
+    )
+    work.report(translate("To be tried again at once: {ok}."), left, published=True)
+
+
+@admin.action(permissions=["change"], description=_("Cancel selected tasks"))
+@asks_first(
+    _(
+        "Those that are not done become done, without success, and remember that they were "
+        "cancelled. A handler that is running comes to its end, and changes nothing on the row "
+        "any more."
+    )
+)
+def cancel_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    """Cancel the durable rows that are not DONE; a run under way loses its claim."""
+    work = _Work(modeladmin, request, queryset)
+    for page in work.pages():
+        rows = [row for row in page if row._is_durable and row.status != states.DONE]
+        cancelled = [row for row in rows if cancelling.cancel(row, terminate=False)]
+        work.log(cancelled, translate("Cancelled."))
+    left = translate("Left as they are, for they are done: {left}.")
+    work.report(translate("Cancelled: {ok}."), left)
 
 
 @admin.action(permissions=["change"], description=_("Stop selected tasks"))
@@ -150,7 +192,7 @@ def force_do_selected_tasks(modeladmin: Any, request: HttpRequest, queryset: Que
     work.report(ok, _FAILED, messages.ERROR)
 
 
-#: All of them, as ``ModelAdmin.actions``.
+#: All those of any task model, as ``ModelAdmin.actions``.
 ACTIONS = [
     publish_selected_tasks,
     reset_selected_tasks,
@@ -158,6 +200,8 @@ ACTIONS = [
     mark_selected_tasks_done,
     force_do_selected_tasks,
 ]
+#: Those of a durable model, beside the others.
+DURABLE_ACTIONS = [retry_selected_tasks, cancel_selected_tasks]
 
 
 class _Work:
@@ -165,7 +209,7 @@ class _Work:
 
     def __init__(self, modeladmin: Any, request: Any, queryset: QuerySet[Any]) -> None:
         self.modeladmin, self.request, self.queryset = modeladmin, request, queryset
-        self.changed = self.left = self.refused = 0
+        self.changed = self.left = self.refused = self.parked = 0
 
     def permitted(self, page: list[Any]) -> list[Any]:
         """Return those of the rows that the user may change, as the ModelAdmin has it."""
@@ -178,6 +222,14 @@ class _Work:
     def pages(self) -> Iterator[list[Any]]:
         """Yield the rows that the user may change."""
         return map(self.permitted, querysets.pages(self.queryset))
+
+    def without_parked(self, ready: list[Any]) -> list[Any]:
+        """Return those READY rows that are published now; no message carries a far time."""
+        times = [(row, due.after(row)) for row in ready]
+        rows = [row for row, time in times if time is None or not due.is_kept_by_row(time)]
+        self.parked += len(ready) - len(rows)
+        self.left -= len(ready) - len(rows)
+        return rows
 
     def log(self, rows: list[Any], words: str, changed: bool = True) -> None:
         """Write to the admin's log what was done to the rows, and count those changed."""
@@ -212,6 +264,9 @@ class _Work:
             say(ok.format(ok=self.changed), messages.SUCCESS)
         if left and self.left:
             say(left.format(left=self.left, failed=self.left), level)
+        if self.parked:
+            text = translate("Left as they are, for they wait for their time: {left}. Retry them.")
+            say(text.format(left=self.parked), messages.WARNING)
         if self.refused:
             text = translate("Left as they are, for you may not change them: {left}.")
             say(text.format(left=self.refused), messages.WARNING)
@@ -224,6 +279,8 @@ def _run(row: Any) -> int | None:
     """Run a row by force; return None, or the code of the error."""
     try:
         executor.run(type(row), row._state.db, row.pk, force=True)
+    except Retry:  # a handler has raised, and is called again
+        return exceptions.HANDLER_FAILED
     except Exception as error:
         name = row.get_task_info()
         logger.warning("Admin action on %s failed: %s", name, error, extra={"task_info": name})

@@ -20,6 +20,8 @@ from ..rows.model import Row
 #: look → (label, SVG path in a 16×16 view box)
 LOOKS: dict[str, tuple[Any, str]] = {
     "ready": (_("Ready"), "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM8 4.5V8l2.5 1.5"),
+    "retrying": (_("Retrying"), "M13.5 8a5.5 5.5 0 1 1-1.8-4M13.5 1.5v4h-4"),
+    "scheduled": (_("Scheduled"), "M2.5 3.5h11v10h-11zM2.5 6.5h11M5.5 1.5v3M10.5 1.5v3"),
     "doing": (_("Doing"), "M5 3v10l8-5z"),
     "stale": (_("Stale"), "M8 2 1.5 13.5h13zM8 6.5v3.5M8 12v.1"),
     "done": (_("Done"), "M2.5 8.5l3.5 3.5 7.5-8"),
@@ -34,10 +36,23 @@ def look(row: Row, now: datetime.datetime) -> str:
     if row.status == states.DOING:
         return "stale" if row.auto_reset_time and row.auto_reset_time < now else "doing"
     if row.status != states.DONE:
-        return "ready"
+        return _look_of_ready(row, now)
     if states.is_stopped(row):
         return "stopped"
     return {True: "done", False: "failed", None: "marked"}[row.success]
+
+
+def _look_of_ready(row: Any, now: datetime.datetime) -> str:
+    if row._is_durable and row.attempts:
+        return "retrying"
+    return "scheduled" if waits_for_its_time(row, now) else "ready"
+
+
+def waits_for_its_time(row: Any, now: datetime.datetime) -> bool:
+    """Tell whether a row is READY and not due yet; of a durable row alone this is known."""
+    if not row._is_durable or row.status != states.READY:
+        return False
+    return row.run_after is not None and row.run_after > now
 
 
 def badge(name: str) -> SafeString:
@@ -69,7 +84,7 @@ def progress(row: Row, name: str) -> SafeString:
 def lease(row: Row, now: datetime.datetime) -> SafeString | None:
     """Return how long the lease lasts, or when a READY row is published again."""
     until, is_doing = row.auto_reset_time, row.status == states.DOING
-    if row.status == states.DONE or (is_doing and not until):
+    if row.status == states.DONE or (is_doing and not until) or waits_for_its_time(row, now):
         return None
     if until is None or until < now:
         words = translate("due")
@@ -83,6 +98,18 @@ def lease(row: Row, now: datetime.datetime) -> SafeString | None:
     html = '<span class="st2-lease{}" title="{}">{}<span data-st2-left="{}">{}</span>{}</span>'
     quiet = "" if is_doing else " st2-quiet"
     return format_html(html, quiet, moment(until), before, str(left), countdown(left), after)
+
+
+def next_attempt(row: Any, now: datetime.datetime) -> SafeString | None:
+    """Return when a row that waits for its time is due; None of any other row."""
+    if not waits_for_its_time(row, now):
+        return None
+    left = int((row.run_after - now).total_seconds())
+    if left >= 24 * 3600:
+        return format_html('<span class="st2-day">{}</span> {}', *moment(row.run_after).split())
+    before, _time, after = translate("in {time}").partition("{time}")
+    html = '<span class="st2-lease" title="{}">{}<span data-st2-left="{}">{}</span>{}</span>'
+    return format_html(html, moment(row.run_after), before, str(left), countdown(left), after)
 
 
 def waited(row: Row, now: datetime.datetime) -> str:

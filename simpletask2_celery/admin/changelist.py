@@ -20,7 +20,7 @@ from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_lazy as _
 
 from ..rows import clock, querysets, states
-from ..watching import time_ranges
+from ..watching import counts, time_ranges
 from . import cells
 
 MOST = 10_000  # rows that are counted, and paged through
@@ -129,6 +129,26 @@ class StaleFilter(admin.SimpleListFilter):
             return queryset.filter(status=states.DOING, auto_reset_time__lt=now)
         if self.value() == "waiting":
             return queryset.filter(states.due(now), status=states.READY)
+        return queryset
+
+
+class AttemptFilter(admin.SimpleListFilter):
+    """Rows of a durable model that are tried again, or wait for their time."""
+
+    title = _("attempt")
+    parameter_name = "attempt"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the choices; none for a model that does not remember."""
+        names = ("retrying", "scheduled") if model_admin.model._is_durable else ()
+        return [(name, cells.LOOKS[name][0]) for name in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of the choice."""
+        if self.value() == "retrying":
+            return queryset.filter(counts.is_retrying())
+        if self.value() == "scheduled":
+            return queryset.filter(counts.is_scheduled(clock.now(queryset.db)))
         return queryset
 
 

@@ -229,7 +229,7 @@ def _card(one: ModelFigures, site: AdminSite) -> dict[str, Any]:
         "label": one.label,
         "problem": _problem(one),
         "changelist": changelist,
-        "numbers": _numbers(one.total, changelist) if one.total else [],
+        "numbers": _numbers(one, one.total, changelist) if one.total else [],
         "oldest": cells.duration(_oldest(one)),
         "channels": [_channel(counts) for counts in one.channels if has_channels],
         "kinds": [_kind(kind) for kind in one.kinds],
@@ -258,6 +258,8 @@ def url(site: AdminSite, name: str, *args: str) -> str | None:
 #: look → query string of the list that shows its rows
 QUERIES = {
     "ready": "status__exact=10",
+    "retrying": "attempt=retrying",
+    "scheduled": "attempt=scheduled",
     "doing": "status__exact=20",
     "stale": "stale=lease",
     "done": "status__exact=30",
@@ -265,8 +267,13 @@ QUERIES = {
 }
 
 
-def _numbers(total: Counts, changelist: str | None) -> list[dict[str, Any]]:
-    counts = {look: getattr(total, look) for look in QUERIES}
+#: The looks of rows that are tried again or wait for their time, as of durable models alone.
+OF_DURABLE = {"retrying", "scheduled"}
+
+
+def _numbers(one: ModelFigures, total: Counts, changelist: str | None) -> list[dict[str, Any]]:
+    looks = [look for look in QUERIES if one.model._is_durable or look not in OF_DURABLE]
+    counts = {look: getattr(total, look) for look in looks}
     words = {look: "–" if count is None else f"{count:,}" for look, count in counts.items()}
     if total.is_estimate:
         words["done"] = f"≈ {words['done']}"
@@ -276,9 +283,9 @@ def _numbers(total: Counts, changelist: str | None) -> list[dict[str, Any]]:
             "look": look,
             "title": cells.LOOKS[look][0],
             "count": words[look],
-            "url": changelist and f"{changelist}?{query}",
+            "url": changelist and f"{changelist}?{QUERIES[look]}",
         }
-        for look, query in QUERIES.items()
+        for look in looks
     ]
 
 

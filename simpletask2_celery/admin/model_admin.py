@@ -18,9 +18,16 @@ from django.utils.translation import gettext_lazy as _
 
 from ..rows import clock, querysets, states
 from ..watching import time_ranges
-from . import cells, dashboard, timeline
-from .actions import ACTIONS
-from .changelist import AgeFilter, BoundedPaginator, ChannelFilter, StaleFilter, TaskList
+from . import attempts, cells, dashboard, timeline
+from .actions import ACTIONS, DURABLE_ACTIONS
+from .changelist import (
+    AgeFilter,
+    AttemptFilter,
+    BoundedPaginator,
+    ChannelFilter,
+    StaleFilter,
+    TaskList,
+)
 
 if TYPE_CHECKING:
     Base = admin.ModelAdmin[Any]
@@ -30,11 +37,29 @@ else:
 FIRST = 2  # of the model's own fields, which a list shows by default
 LONG = (models.TextField, models.JSONField, models.BinaryField)  # which no list has room for
 
-#: The buttons of a row's page: (action, label, states of the rows that have it).
-BUTTONS = [
-    ("publish_selected_tasks", _("Publish again"), {states.READY}),
-    ("reset_selected_tasks", _("Reset and publish"), {states.DOING, states.DONE}),
-    ("stop_selected_tasks", _("Stop"), {states.READY, states.DOING}),
+#: The buttons of a row's page: (action, label, which rows have it, given the time).
+BUTTONS: list[tuple[str, Any, Callable[[Any, datetime.datetime], bool]]] = [
+    ("retry_selected_tasks", _("Retry now"), attempts.may_retry),
+    (
+        "publish_selected_tasks",
+        _("Publish again"),
+        lambda row, now: row.status == states.READY and not cells.waits_for_its_time(row, now),
+    ),
+    (
+        "reset_selected_tasks",
+        _("Reset and publish"),
+        lambda row, now: row.status in (states.DOING, states.DONE),
+    ),
+    (
+        "cancel_selected_tasks",
+        _("Cancel"),
+        lambda row, now: row._is_durable and row.status != states.DONE,
+    ),
+    (
+        "stop_selected_tasks",  # cancelling a durable row says more
+        _("Stop"),
+        lambda row, now: not row._is_durable and row.status != states.DONE,
+    ),
 ]
 
 
@@ -56,7 +81,9 @@ class SimpleTaskAdminMixin(Base):
     two short fields are shown, too. The columns are
     ``task_name``, ``task_state`` (a badge), ``task_steps`` ("1/2" and a bar), ``task_lease``
     (its end, or when the row is published again), ``task_wait`` and ``task_run`` (for how
-    long it has waited and run), ``task_added`` and ``task_channel``.
+    long it has waited and run), ``task_added`` and ``task_channel``; of a durable model also
+    ``task_attempts`` and ``task_next`` (when the next one is due, if that is ahead). Its
+    ``pending_request`` is shown nowhere: it may hold passwords.
     """
 
     list_display = [
@@ -68,10 +95,10 @@ class SimpleTaskAdminMixin(Base):
         "task_run",
         "task_added",
     ]
-    list_filter = ["status", "success", StaleFilter, ChannelFilter, AgeFilter]
+    list_filter = ["status", "success", StaleFilter, AttemptFilter, ChannelFilter, AgeFilter]
     search_fields = ["pk"]
     date_hierarchy = "add_time"
-    actions = ACTIONS
+    actions = [*DURABLE_ACTIONS, *ACTIONS]
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # facets count the whole table once a choice
@@ -100,6 +127,8 @@ class SimpleTaskAdminMixin(Base):
 
     task_state = _column(_("State"), lambda row, now: cells.badge(cells.look(row, now)))
     task_steps = _column(_("Step"), lambda row, now: cells.progress(row, cells.look(row, now)))
+    task_attempts = _column(_("Attempts"), lambda row, now: str(row.attempts))
+    task_next = _column(_("Next attempt"), cells.next_attempt)
     task_lease = _column(_("Lease"), cells.lease)
     task_wait = _column(_("Waited"), cells.waited)
     task_run = _column(_("Ran"), cells.ran)
@@ -115,8 +144,8 @@ class SimpleTaskAdminMixin(Base):
         the row's page does not show.
         """
         if self.list_display is not SimpleTaskAdminMixin.list_display:
-            return super().get_list_display(request)
-        columns = {*states.STATE_FIELDS, "add_time", "mod_time"}
+            return attempts.without_hidden(self.model, super().get_list_display(request))
+        columns = {*self.model._state_fields, "add_time", "mod_time"}
         shown = {*flatten_fieldsets(self.get_fieldsets(request))} - columns
         own = [
             field.name
@@ -124,8 +153,17 @@ class SimpleTaskAdminMixin(Base):
             if field.name in shown
             and not (field.primary_key or field.is_relation or isinstance(field, LONG))
         ]
-        name, *others = super().get_list_display(request)
-        return [name, *own[:FIRST], *others]
+        name, state, steps, *others = super().get_list_display(request)
+        memory = ["task_attempts", "task_next"] if self.model._is_durable else []
+        return [name, *own[:FIRST], state, steps, *memory, *others]
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Return the actions; those of durable rows only where the model's are."""
+        actions = super().get_actions(request)
+        if not self.model._is_durable:
+            for one in DURABLE_ACTIONS:
+                actions.pop(one.__name__, None)
+        return actions
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TaskList]:
         """Return the list that is fast on large tables."""
@@ -178,23 +216,42 @@ class SimpleTaskAdminMixin(Base):
         key: Any = self.opts.pk
         if obj and key.formfield() is not None:  # another key would make another row
             fields.append(key.name)
-        return list(dict.fromkeys([*fields, *self.model.SIMPLE_TASK_FIELDS]))
+        fields += self.model.SIMPLE_TASK_FIELDS
+        return attempts.without_hidden(self.model, list(dict.fromkeys(fields)))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return what a subclass has set; else all fields, and below them the state."""
         if self.fieldsets or self.fields:
-            return super().get_fieldsets(request, obj)
+            return [
+                (
+                    title,
+                    {**options, "fields": attempts.without_hidden(self.model, options["fields"])},
+                )
+                for title, options in super().get_fieldsets(request, obj)
+            ]
         state = list(self.model.SIMPLE_TASK_FIELDS)
         own = [name for name in self.get_fields(request, obj) if name not in state]
         below = (_("Columns of the state"), {"fields": state, "classes": ["collapse"]})
         return [(None, {"fields": own}), *([below] if obj else [])]
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return Django's field of a form; that of ``run_after`` brings what the page had.
+
+        A row may have been tried again since: who has typed no other time changes none.
+        """
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and self.model._is_durable and db_field.name == "run_after":
+            field.show_hidden_initial = True
+        return field
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save all but the row's state: a worker may have taken the row meanwhile."""
         if not change:
             return super().save_model(request, obj, form, change)
+        typed = {"run_after"}.intersection(form.changed_data)  # an input of durable rows
+        state = self.model._state_fields - typed
         fields = [field for field in self.opts.concrete_fields if not field.primary_key]
-        obj.save(update_fields=[f.name for f in fields if f.attname not in states.STATE_FIELDS])
+        obj.save(update_fields=[f.name for f in fields if f.attname not in state])
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -231,13 +288,14 @@ class SimpleTaskAdminMixin(Base):
             "wait": self.task_wait(row),
             "run": self.task_run(row),
             "channel": self.task_channel(row),
+            "memory": attempts.facts(row, now),
             "info": row.get_task_info(),
             "explanation": timeline.explanation(row, look, now),
             "lines": timeline.draw(row, now),
             "buttons": [
                 (name, words)
-                for name, words, statuses in BUTTONS
-                if name in actions and row.status in statuses
+                for name, words, has_it in BUTTONS
+                if name in actions and has_it(row, now)
             ],
         }
 

@@ -1,11 +1,13 @@
 """The timeline of a row's run: what its columns say of it, and no more.
 
 No column says when a row was published. A READY row says when it will be published again;
-its ``task_wait_timeout`` before that, it was published last.
+its ``task_wait_timeout`` before that, it was published last. A durable row also remembers when its
+attempts failed.
 """
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as translate
@@ -13,13 +15,14 @@ from django.utils.translation import gettext_lazy as _
 
 from ..rows import states
 from ..rows.model import Row
-from . import cells
+from . import attempts, cells
 
 SECOND = datetime.timedelta(seconds=1)
 
 #: look, or "due" of a row that is ready and late → what it waits for, or how it ended.
 EXPLANATIONS = {
     "ready": _("It waits for a worker. If none takes it, it is published again at {time}."),
+    "later": _("It waits for its time: it is not run before {time}."),
     "due": _(
         "No worker has taken it in time. The next auto-reset publishes it again, "
         "unless its queue is so long that its message still waits in it."
@@ -33,6 +36,7 @@ EXPLANATIONS = {
         "A handler raised, or its runs were lost too often. The worker's log says which, "
         "under {task}."
     ),
+    "remembered": _("The newest of its errors, below, says why."),
     "stopped": _("Somebody stopped it. The history of this page says who."),
     "marked": _("It was marked done; whether it has succeeded is not known."),
     "done": _("It has run to its end."),
@@ -49,8 +53,18 @@ class Line(NamedTuple):
     is_about: bool = False
 
 
-def lines(row: Row, now: datetime.datetime) -> Iterator[Line]:
-    """Yield what happened to the row, in its order."""
+def lines(row: Row, now: datetime.datetime) -> Iterable[Line]:
+    """Return what happened to the row, in its order, and when it is tried again."""
+    failed = [Line(title, "failed", time) for title, time in attempts.failures(row)]
+    happened = sorted([*failed, *_of_state(row, now)], key=attrgetter("begin"))
+    if cells.waits_for_its_time(row, now):
+        title, time = translate("Next attempt"), vars(row)["run_after"]
+        happened.append(Line(title, cells.look(row, now), time))
+    return happened
+
+
+def _of_state(row: Row, now: datetime.datetime) -> Iterator[Line]:
+    """Yield what the columns of the state say of the row, in its order."""
     look, end = cells.look(row, now), row.done_time or now
     is_ready = row.status == states.READY
     started = None if is_ready else row.start_time
@@ -58,7 +72,7 @@ def lines(row: Row, now: datetime.datetime) -> Iterator[Line]:
     yield Line(translate("Waiting"), "ready", row.add_time, started or end)
     if not is_ready:
         yield from _steps(row, look, end)
-    elif row.auto_reset_time is not None:
+    elif row.auto_reset_time is not None and not cells.waits_for_its_time(row, now):
         wait = datetime.timedelta(seconds=row.get_task_wait_timeout())
         published = row.auto_reset_time - wait
         if row.add_time + SECOND < published <= now:  # again, and not only when it was made
@@ -83,7 +97,9 @@ def _steps(row: Row, look: str, end: datetime.datetime) -> Iterator[Line]:
 def draw(row: Row, now: datetime.datetime) -> list[dict[str, Any]]:
     """Return the lines as the page shows them; ``x`` and ``width`` are percents of all the time."""
     begin, events = row.add_time, list(lines(row, now))
-    whole = max(max(line.end or line.begin for line in events) - begin, SECOND / 1000)
+    # What is to come stands at the end, and does not press the past together.
+    past = [line.end or line.begin for line in events if line.begin <= now]
+    whole = max(max(past, default=now) - begin, SECOND / 1000)
 
     def percent(time: datetime.datetime) -> float:
         return min(max((time - begin) / whole * 100, 0), 100)
@@ -110,7 +126,12 @@ def draw(row: Row, now: datetime.datetime) -> list[dict[str, Any]]:
 
 def explanation(row: Row, look: str, now: datetime.datetime) -> str:
     """Return what the row waits for, or how it ended, and what would help."""
-    time = row.auto_reset_time
-    is_due = look == "ready" and (time is None or time < now)
-    text = str(EXPLANATIONS["due" if is_due else look])
+    time, name = row.auto_reset_time, look
+    if cells.waits_for_its_time(row, now):
+        time, name = vars(row)["run_after"], "later"
+    elif row.status == states.READY:
+        name = "due" if time is None or time < now else "ready"
+    elif look == "failed" and any(attempts.failures(row)):
+        name = "remembered"
+    text = str(EXPLANATIONS[name])
     return text.format(time=cells.moment(time) if time else "–", task=row.get_task_info())

@@ -7,6 +7,7 @@
 - ``celery_app``: which Celery app publishes, and to which broker
 - ``task_options``: what annotations and base classes make of the Celery tasks
 - ``databases``: what databases and clocks do to rows
+- ``durable``: retries, and the transactions of steps
 
 Where the app is not installed none of them is registered; ``SimpleTask.check()`` says so (E007).
 """
@@ -14,6 +15,7 @@ Where the app is not installed none of them is registered; ``SimpleTask.check()`
 from . import (  # noqa: F401  which hold the checks
     celery_app,
     databases,
+    durable,
     handlers,
     names,
     project,

@@ -41,7 +41,7 @@ def handlers() -> Problems:
 @check(id="simpletask2_celery.E004")
 def generators() -> Problems:
     """A handler with a ``yield`` in it, of which nothing would run."""
-    for model, name in _handlers():
+    for model, name in each_handler():
         handler = getattr(model, name)
         if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
             yield (
@@ -56,12 +56,12 @@ def numbers() -> Problems:
     """A final_step, do_task_timeout or task_wait_timeout that is no number above 0."""
     for model in task_models():
         for name, takes in _NUMBERS.items():
-            value = _of_class(model, name)
+            value = of_class(model, name)
             kinds = int if name == "final_step" else (int, float)
             is_number = isinstance(value, kinds) and not isinstance(value, bool)
             if not is_number or not 0 < value < float("inf"):
                 yield (
-                    f"{model.__name__}.{name} has to be {takes}, not {_shown(value)}.",
+                    f"{model.__name__}.{name} has to be {takes}, not {shown(value)}.",
                     f"Set {name} to a number on the class: the claim reads it there, before it "
                     "has the row. get_do_task_timeout() and get_task_wait_timeout() can say "
                     "another one for a row.",
@@ -73,12 +73,12 @@ def numbers() -> Problems:
 def kept_seconds() -> Problems:
     """A keep_done that is no number of seconds, so that no row would be deleted."""
     for model in task_models():
-        value = _of_class(model, "keep_done")
+        value = of_class(model, "keep_done")
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (is_number and 0 <= value < float("inf")):
             yield (
                 f"{model.__name__}.keep_done has to be a number of seconds, 0 or more, or None, "
-                f"not {_shown(value)}.",
+                f"not {shown(value)}.",
                 "Set keep_done to a number on the class, as 30 * 24 * 3600 for thirty days, or "
                 "leave it out to keep all rows.",
                 model,
@@ -89,11 +89,11 @@ def kept_seconds() -> Problems:
 def channel_fields() -> Problems:
     """A channel_field that is no field of the model, so that all rows go to "default"."""
     for model in task_models():
-        name = _of_class(model, "channel_field")
+        name = of_class(model, "channel_field")
         is_used = name and model.get_channel_name is Row.get_channel_name
         if is_used and not (isinstance(name, str) and _holds_a_value(model, name)):
             yield (
-                f"{model.__name__} has channel_field = {_shown(name)}, which is no field of "
+                f"{model.__name__} has channel_field = {shown(name)}, which is no field of "
                 'it: the channel of its rows would be "default".',
                 "Set channel_field to the name of the field that holds the channel, as a str.",
                 model,
@@ -103,7 +103,7 @@ def channel_fields() -> Problems:
 @check(id="simpletask2_celery.E010")
 def payloads() -> Problems:
     """A handler that cannot be called with a payload, so that each of its rows would fail."""
-    for model, name in _handlers():
+    for model, name in each_handler():
         if not _takes_payload(inspect.getattr_static(model, name)):
             yield (
                 f"{model.__name__}.{name} cannot be called as {name}(payload): each row would "
@@ -132,13 +132,13 @@ def unused_steps() -> Problems:
 def leases() -> Iterator[tuple[Any, float]]:
     """Yield each model that has a number as its do_task_timeout, and that number."""
     for model in task_models():
-        if isinstance(lease := _of_class(model, "do_task_timeout"), (int, float)):
+        if isinstance(lease := of_class(model, "do_task_timeout"), (int, float)):
             yield model, lease
 
 
 def _models_with_steps() -> Iterator[Any]:
     for model in task_models():
-        if isinstance(_of_class(model, "final_step"), int):
+        if isinstance(of_class(model, "final_step"), int):
             yield model
 
 
@@ -148,14 +148,14 @@ def _steps() -> Iterator[tuple[Any, int]]:
         yield from ((model, step) for step in range(1, min(model.final_step, _MOST) + 1))
 
 
-def _handlers() -> Iterator[tuple[Any, str]]:
+def each_handler() -> Iterator[tuple[Any, str]]:
     """Yield each model and the name of each method that runs as one of its steps."""
     for model, step in _steps():
         if steps.has_handler(model, step):
             yield model, task_info.handler(model, step)
 
 
-def _of_class(model: Any, name: str) -> Any:
+def of_class(model: Any, name: str) -> Any:
     """Return a class's attribute, as the claim reads it; None where there is none to read."""
     try:
         return getattr(model, name, None)
@@ -163,7 +163,7 @@ def _of_class(model: Any, name: str) -> Any:
         return None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value of a model's attribute in a few words."""
     is_plain = value is None or isinstance(value, (str, int, float))
     return f"{value!r:.60}" if is_plain else f"a {type(value).__name__}"

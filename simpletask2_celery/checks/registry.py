@@ -11,27 +11,35 @@ from ..conf import all_settings
 Problems = Iterator[tuple[Any, ...]]
 Check = Callable[..., list[checks.CheckMessage]]
 
-#: Each check, and whether it is one of security, which only ``check --deploy`` runs.
-_checks: list[tuple[Check, bool]] = []
+#: Each check, its tag, and whether only ``check --deploy`` runs it.
+_checks: list[tuple[Check, str, bool]] = []
 
 
 def register() -> None:
     """Register all checks with Django."""
-    for one, deploy in _checks:
-        tag = "security" if deploy else "simpletask2_celery"
+    for one, tag, deploy in _checks:
         checks.register(one, tag, deploy=deploy)
 
 
-def check(id: str, deploy: bool = False) -> Callable[[Callable[[], Problems]], Check]:
-    """Make a check of a function that yields problems; its id says error or warning."""
-    kind = checks.Error if ".E" in id else checks.Warning
+def check(
+    id: str, deploy: bool = False, asks_databases: bool = False
+) -> Callable[[Callable[..., Problems]], Check]:
+    """Make a check of a function that yields problems; its id says error or warning.
 
-    def make(problems: Callable[[], Problems]) -> Check:
-        def run(**kwargs: Any) -> list[checks.CheckMessage]:
+    With ``deploy`` it is one of security, which ``check --deploy`` runs alone. One that
+    ``asks_databases`` is given the aliases that ``migrate`` and ``check --database`` name; others
+    do not run it.
+    """
+    kind = checks.Error if ".E" in id else checks.Warning
+    tag = checks.Tags.database if asks_databases else "simpletask2_celery"
+
+    def make(problems: Callable[..., Problems]) -> Check:
+        def run(databases: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+            arguments = [list(databases or ())] if asks_databases else []
             try:
                 return [
                     kind(message, hint, model[0] if model else None, id)
-                    for message, hint, *model in problems()
+                    for message, hint, *model in problems(*arguments)
                 ]
             except ImproperlyConfigured:
                 if any(one.problem() for one in all_settings()):  # E002 says what is wrong
@@ -40,7 +48,7 @@ def check(id: str, deploy: bool = False) -> Callable[[Callable[[], Problems]], C
 
         run.__name__ = problems.__name__
         run.__doc__ = problems.__doc__
-        _checks.append((run, deploy))
+        _checks.append((run, "security" if deploy else tag, deploy))
         return run
 
     return make

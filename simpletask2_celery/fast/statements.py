@@ -212,14 +212,22 @@ def _assignments(
     pairs = [(_field(model, name), value) for name, value in plain.items()]
     columns = [(field.column, "%s") for field, _ in pairs]
     parameters = _parameters(model, using, pairs, {})
-    if computed:
-        query = model._base_manager.using(using).query
-        compiler = query.get_compiler(using)
-        for name, value in computed.items():
-            text, own = compiler.compile(value.resolve_expression(query))
-            columns.append((_field(model, name).column, text))
-            parameters += own
+    for name, value in computed.items():
+        text, own = _compiled(model, using, value)
+        columns.append((_field(model, name).column, text))
+        parameters += own
     return tuple(columns), parameters
+
+
+def _compiled(model: Any, using: str, value: Any) -> tuple[str, Any]:
+    """Return an expression in SQL; one that is used again keeps it."""
+    kept = vars(value).setdefault("_simpletask2_sql", {})
+    if (model, using) not in kept:
+        query = model._base_manager.using(using).query
+        expression = value.resolve_expression(query)
+        kept[model, using] = query.get_compiler(using).compile(expression)
+    compiled: tuple[str, Any] = kept[model, using]
+    return compiled
 
 
 @lru_cache(maxsize=1000)

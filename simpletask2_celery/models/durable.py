@@ -6,14 +6,15 @@ go on. What is written when stands in ``rows.memory``.
 """
 
 import datetime
-from typing import ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from asgiref.sync import sync_to_async
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ..rows import clock, fence, memory, states
+from ..publishing import publisher
+from ..rows import clock, fence, memory, rescheduling, states
 from ..running import cancelling, retries, steps
 from .simple import SimpleTask
 
@@ -66,6 +67,22 @@ class DurableTask(SimpleTask):
 
     class Meta:
         abstract = True
+
+    # -- saving ------------------------------------------------------------------------
+
+    def _narrow(self, base_qs: Any, using: str, values: list[Any]) -> tuple[Any, list[Any]]:
+        """As of Row; with another ``run_after`` also when auto-reset looks at a READY row."""
+        base_qs, values = super()._narrow(base_qs, using, values)
+        if self._saving is not None and fence.around(self, using) is None:
+            more = rescheduling.with_look(self, base_qs.model, values)
+            if more is not None:
+                values, self._saving.is_rescheduled = more, True
+        return base_qs, values
+
+    def _was_rescheduled(self, publish: bool) -> None:
+        row = rescheduling.ready_row(self)
+        if publish and row is not None:  # its message has another time, or was never sent
+            publisher.publish_on_commit([row], leave_out=True, using=self._state.db)
 
     # -- inside a handler --------------------------------------------------------------
 

@@ -5,7 +5,7 @@
 - ``claiming``: who gets a row: claims, reservations, steps that come over HTTP
 - ``memory``, ``due``: what a durable row remembers, and when it may run
 - ``transitions``: the writes of a run, and the ends that come from outside of it
-- ``resetting``: rows reset a page at a time
+- ``resetting``, ``rescheduling``: rows reset a page at a time; a save that changes ``run_after``
 - ``fence``, ``seen``, ``values``: what a save may write, inside a run and outside of one
 - ``store``: the statements, by the ORM or by a shortcut of ``fast``
 - ``querysets``: which rows are whose, light rows, pages of rows

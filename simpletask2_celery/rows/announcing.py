@@ -16,7 +16,7 @@ from django.apps import apps
 from django.dispatch import Signal
 
 from .. import exceptions, signals
-from . import databases, task_info, transactions
+from . import databases, due, task_info, transactions
 from .interruptions import is_about_the_run
 
 logger = logging.getLogger(signals.__name__)
@@ -125,11 +125,16 @@ def cancelled(row: Any) -> None:
 
 @_harmless()
 def reset(rows: Iterable[Any], reason: str) -> None:
-    """Announce that rows, of one model, are READY again."""
+    """Announce that rows, of one model, are READY again.
+
+    Not of rows that have kept their time by themselves: they are published, and nothing was lost.
+    """
     for row in rows:
         if not is_wanted(signals.task_reset, type(row)):
             return
         was_ready = reason == signals.LEASE_OVER and row.status == row.READY
+        if was_ready and due.waits_unpublished(row):
+            continue
         why = signals.MESSAGE_LOST if was_ready else reason
         logged = {"step": row.current_step}
         _announce(row, signals.task_reset, f"reset ({why})", {"reason": why}, logged)

@@ -171,6 +171,8 @@ class Row(models.Model):
             finally:
                 self._saving = before
                 vars(self).pop("_do_update", None)
+            if saved.is_rescheduled and not saved.is_created:
+                self._was_rescheduled(publish)
             self._remember_saved(saved)
             if publish and saved.is_created and vars(self).get("status") == self.READY:
                 self._was_created()
@@ -188,6 +190,9 @@ class Row(models.Model):
 
     def _was_created(self) -> None:
         """Publish a new READY row: the part of a save that rows know nothing of."""
+
+    def _was_rescheduled(self, publish: bool) -> None:
+        """Publish a READY row whose time to start was changed, likewise, if it is asked for."""
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
         """Delete the row; a save in the same run does not bring it back.
@@ -294,6 +299,7 @@ class _Saving:
 
     is_inserted: bool = False  # the row with the state columns
     is_created: bool = False  # as Django's post_save has it
+    is_rescheduled: bool = False  # with another time to start
     using: str | None = None
     written: list[Any] = field(default_factory=list)  # columns of UPDATEs
 

@@ -32,23 +32,72 @@ def reset_pages(
     true of a row, and the UPDATE of a page asks it again: a row that finished meanwhile is left
     alone. The yielded rows may include such a row; its message does nothing.
     """
-    model, using = rows.model, rows.db
     for page in querysets.pages(rows.filter(still)):
-        now = clock.now(using)
-        for look, group in _by_look(page, choose, reason, now).items():
-            keys = store.with_key(model, using, [row.pk for row in group])
-            values = _values(model, reason, states.reset(now, look))
-            again = {"status": states.READY, "auto_reset_time": values["auto_reset_time"]}
-            landed = owned(model, using).filter(keys, **again).count
-            mine = owned(model, using).filter(still, keys)
-            attempt = partial(store.update, mine, values, wait)
-            changed = retrying.persist(using, attempt, landed)
-            if announcing.is_wanted(signals.task_reset, model):
-                announcing.reset(changed_rows(group, changed, values), reason)
-            if reason == signals.OPERATOR and model._is_durable:
-                for row in group:  # or they would be published for the time that they had
-                    row.run_after = None
-            yield changed, group
+        yield from _reset_page(page, still, choose, wait, reason)
+
+
+def _reset_page(
+    page: list[R], still: Q, choose: Choose[R], wait: bool, reason: str, resume: bool = False
+) -> Iterator[tuple[int, list[R]]]:
+    model, using = type(page[0]), str(page[0]._state.db)
+    now = clock.now(using)
+    for look, group in _by_look(page, choose, reason, now).items():
+        keys = store.with_key(model, using, [row.pk for row in group])
+        values = _values(model, reason, states.reset(now, look), resume)
+        again = {"status": states.READY, "auto_reset_time": values["auto_reset_time"]}
+        landed = owned(model, using).filter(keys, **again).count
+        mine = owned(model, using).filter(still, keys)
+        attempt = partial(store.update, mine, values, wait)
+        changed = retrying.persist(using, attempt, landed)
+        if announcing.is_wanted(signals.task_reset, model):
+            announcing.reset(changed_rows(group, changed, values), reason)
+        if reason == signals.OPERATOR:
+            _be_due(group)
+        yield changed, group
+
+
+def _be_due(rows: list[R]) -> None:
+    """Let rows be published now, and not for the time that they had."""
+    for row in rows:
+        if row._is_durable:
+            vars(row)["run_after"] = None
+
+
+def reset_failed(rows: list[R]) -> list[R]:
+    """Reset those of a page of rows that are DONE and unsuccessful; return them, to publish.
+
+    They go on after their last completed step, if their model resumes.
+    """
+    failed = [row for row in rows if row.status == states.DONE and row.success is False]
+    if not failed:
+        return []
+    still, resume = Q(status=states.DONE, success=False), memory.resumes(failed[0])
+    reset: list[R] = []
+    for changed, group in _reset_page(failed, still, list, True, signals.OPERATOR, resume):
+        reset += changed_rows(group, changed, {"status": states.READY})
+    return reset
+
+
+def hasten(rows: list[R]) -> list[R]:
+    """Make those of a page of durable rows due that wait for their time; return them, to publish.
+
+    Each is still READY, and not due, when its time is written.
+    """
+    waiting = [row for row in rows if row.status == states.READY and due.after(row)]
+    if not waiting:
+        return []
+    model, using = type(waiting[0]), str(waiting[0]._state.db)
+    now = clock.now(using)
+    hastened: list[R] = []
+    for look, group in _by_look(waiting, list, signals.OPERATOR, now).items():
+        keys = store.with_key(model, using, [row.pk for row in group])
+        ready = owned(model, using).filter(keys, status=states.READY)
+        values = {"run_after": now, "auto_reset_time": look, "mod_time": now}
+        attempt = partial(ready.filter(run_after__gt=now).update, **values)
+        changed = retrying.persist(using, attempt, ready.filter(**values).count)
+        hastened += changed_rows(group, changed, values)
+    _be_due(hastened)
+    return hastened
 
 
 def reset_due(model: type[R], using: str, choose: Choose[R]) -> Iterator[tuple[int, list[R]]]:
@@ -75,10 +124,10 @@ def changed_rows(page: list[R], changed: int, values: dict[str, Any]) -> list[R]
     return [row for row in page if row.pk in mine]
 
 
-def _values(model: type[Row], reason: str, values: dict[str, Any]) -> dict[str, Any]:
+def _values(model: type[Row], reason: str, values: dict[str, Any], resume: bool) -> dict[str, Any]:
     """Return the columns of a reset for its reason: a durable row remembers what was lost."""
     if reason == signals.OPERATOR:
-        return memory.forgotten(model, values)
+        return memory.forgotten(model, values, resume)
     return memory.lost(model, values)
 
 

@@ -6,16 +6,31 @@ from typing import Any
 
 from django.db import DatabaseError, Error, connections, transaction
 
+_of_steps: set[Any] = set()  # the outermost blocks of the atomic steps under way
+
 
 def savepoint(using: str) -> AbstractContextManager[None]:
     """Roll the block back if it broke the surrounding transaction; re-raise its error.
 
     A broken transaction, of a test, of eager mode or of ATOMIC_REQUESTS, would keep the row from
     being written DONE. After other errors what was written stays. In a worker there is no
-    transaction around, and nothing is done.
+    transaction around, and nothing is done; nor in one :func:`of_step`, which an error ends.
     """
     connection: Any = connections[using]
-    return _savepoint(connection) if connection.in_atomic_block else nullcontext()
+    is_of_others = connection.in_atomic_block and connection.atomic_blocks[-1] not in _of_steps
+    return _savepoint(connection) if is_of_others else nullcontext()
+
+
+@contextmanager
+def of_step(using: str) -> Iterator[None]:
+    """Begin the transaction of an atomic step: whatever fails inside rolls all of it back."""
+    with transaction.atomic(using):
+        block = connections[using].atomic_blocks[-1]
+        _of_steps.add(block)
+        try:
+            yield
+        finally:
+            _of_steps.discard(block)
 
 
 @contextmanager

@@ -218,7 +218,8 @@ def _persist_run(row: Row, own: Fence, values: dict[str, Any], attempt: Callable
     """
 
     def landed() -> bool:
-        written = {**(values or {"mod_time": row.mod_time}), "start_time": own.token}
+        # The token, unless a retry has taken it away.
+        written = {"start_time": own.token, **(values or {"mod_time": row.mod_time})}
         if not store.landed(type(row), own.using, own.pk, written):
             return False
         own.remember_loaded(row, row._meta.concrete_fields)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import Error, transaction
+from django.db import Error
 
 from .. import exceptions
-from ..rows import fence, retrying, sessions, states, task_info
+from ..rows import fence, retrying, sessions, states, task_info, transactions
 from ..rows import querysets as tables
 from ..rows.announcing import Ended
 from ..rows.fence import Fence
@@ -24,7 +24,7 @@ from . import steps
 
 T = TypeVar("T")
 
-PATIENCE = retrying.PATIENCE  # seconds in which a step whose transaction ended is begun again
+PATIENCE = retrying.PATIENCE  # seconds after the first failure in which a step is begun again
 _PAUSE = 0.05  # seconds at most between two tries
 
 
@@ -36,12 +36,12 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
     """
     own = fence.of(row)
     assert own is not None
-    end = time.monotonic() + PATIENCE
+    end: float | None = None
     while True:
         result: list[T] = []
         try:
             # A block that the handler leaves open would take the end of this one for its own.
-            with sessions.leaving_nothing_open(), transaction.atomic(own.using):
+            with sessions.leaving_nothing_open(), transactions.of_step(own.using):
                 result.append(attempt(row))
             return result[0]
         except (Error, exceptions.DjangoSimpleTask2Error, steps.Raised) as error:
@@ -51,6 +51,7 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
                 retrying.drop(own.using)
                 if result and _is_committed(row, own, step):
                     return result[0]
+            end = end or time.monotonic() + PATIENCE  # however long the handler has worked
             if fault is Fault.REAL or time.monotonic() > end:
                 raise _as_raised(step, error, cause) from error
         except SoftTimeLimitExceeded as error:  # between the handler and the commit
@@ -61,7 +62,11 @@ def once(row: Row, step: int, attempt: Callable[[Row], T]) -> T:
 
 def reload(row: Row, own: Fence) -> Row:
     """Return the row as its last completed step has left it. Raises ClaimLost."""
-    mine: Any = own.held(type(row)).exists() and tables.load(type(row), own.using, own.pk)
+
+    def load() -> Any:
+        return own.held(type(row)).exists() and tables.load(type(row), own.using, own.pk)
+
+    mine = retrying.persist(own.using, load)
     if not mine:
         raise exceptions.claim_lost(task_info.text(type(row), own.pk))
     fence.move(own, mine)

@@ -91,9 +91,12 @@ def begin(row: Row, next_one: Plan, ended: Ended | None) -> Exception:
 
 
 def _is_listed(row: Any, error: BaseException) -> bool:
-    if isinstance(error, tuple(row.dont_autoretry_for)):
-        return False
-    return isinstance(error, tuple(row.autoretry_for))
+    return not _is_of(error, row.dont_autoretry_for) and _is_of(error, row.autoretry_for)
+
+
+def _is_of(error: BaseException, kinds: Any) -> bool:
+    """Tell whether an error is of a class, or of one among several."""
+    return isinstance(error, kinds if isinstance(kinds, type) else tuple(kinds))
 
 
 def _may_retry(row: Any, limit: int | None) -> bool:

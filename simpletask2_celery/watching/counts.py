@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connections
-from django.db.models import Count, F, Max, Min, Q
+from django.db.models import Case, Count, F, Max, Min, Q, When
 
 from ..conf import conf
 from ..indexes import HistoryIndex
 from ..recovery import backlog, overdue
-from ..rows import clock, querysets, states
+from ..rows import clock, due, querysets, states
 from ..rows.model import Row
 from . import time_ranges
 
@@ -31,10 +31,13 @@ class Counts:
     """Rows of one channel, or of several where ``channel`` is None.
 
     ``waiting`` are those of ``ready`` that may run now: not those of a ``countdown`` or
-    ``eta`` ahead. ``stale`` are those of ``doing`` whose lease is over. ``done`` includes
+    ``eta`` ahead. ``retrying`` are those of durable models that have begun to run before, and
+    ``scheduled`` those whose first run is to come at a time ahead. ``stale`` are those of
+    ``doing`` whose lease is over. ``done`` includes
     ``failed``; both are None where they are not known, and ``done`` is an estimate of the
     database's where ``is_estimate``. ``overdue`` are those of ``ready``, and ``lost`` those
-    of ``stale``, that auto-reset should have found by now.
+    of ``stale``, that auto-reset should have found by now. A row is as old as its ``add_time``
+    says; a durable one waits from its ``run_after`` on, and is not waited for before.
     """
 
     channel: str | None
@@ -49,6 +52,8 @@ class Counts:
     lost: int = 0
     waiting: int = 0
     oldest_waiting_seconds: float | None = None
+    retrying: int = 0
+    scheduled: int = 0
 
 
 def not_done(model: type[Row], using: str) -> list[Counts]:
@@ -56,9 +61,7 @@ def not_done(model: type[Row], using: str) -> list[Counts]:
     now = clock.now(using)
     column = querysets.channel_column(model)
     is_unknown = column is None and getattr(model, "channel_field", None)
-    # A countdown puts off the time at which the row would be published again.
-    again = clock.after(now, model.task_wait_timeout)
-    waits = Q(auto_reset_time=None) | Q(auto_reset_time__lte=again)
+    waits, since = _waiting(model, now)
     rows = querysets.own_rows(model, using).filter(status__lt=states.DONE).order_by()
     # Prefixed: a user's field could have any other name.
     groups = rows.values("status", **({"st2_channel": F(column.attname)} if column else {}))
@@ -67,9 +70,10 @@ def not_done(model: type[Row], using: str) -> list[Counts]:
         st2_count=Count("status"),
         st2_over=Count("status", filter=Q(auto_reset_time__lt=now)),
         st2_missed=Count("status", filter=_missed(model, now)),
-        st2_oldest=Min("add_time"),
+        st2_oldest=Min(since, filter=waits) if model._is_durable else Min(since),
         st2_waiting=Count("status", filter=waits),
-        st2_first=Min("add_time", filter=waits),
+        st2_first=Min(since, filter=waits),
+        **_memory(model, now),
     ):
         value = group.get("st2_channel")
         channel = None if is_unknown else "default" if value in (None, "") else str(value)
@@ -84,9 +88,41 @@ def not_done(model: type[Row], using: str) -> list[Counts]:
                 overdue=late,
                 waiting=group["st2_waiting"],
                 oldest_waiting_seconds=_age(now, group["st2_first"]),
+                retrying=group.get("st2_retrying", 0),
+                scheduled=group.get("st2_scheduled", 0),
             )
         channels.setdefault(channel, []).append(counts)
     return [total(parts, channel) for channel, parts in channels.items()]
+
+
+def _waiting(model: type[Row], now: datetime.datetime) -> tuple[Q, Any]:
+    """Return what is true of READY rows that may run now, and since when each of them may."""
+    if model._is_durable:
+        later = When(run_after__gt=F("add_time"), then="run_after")
+        return due.is_due(model, now), Case(later, default="add_time")
+    # A countdown puts off the time at which the row would be published again.
+    again = clock.after(now, model.task_wait_timeout)
+    return Q(auto_reset_time=None) | Q(auto_reset_time__lte=again), F("add_time")
+
+
+def _memory(model: type[Row], now: datetime.datetime) -> dict[str, Any]:
+    """Return what is counted of the READY rows of a durable model."""
+    if not model._is_durable:
+        return {}
+    return {
+        "st2_retrying": Count("status", filter=is_retrying()),
+        "st2_scheduled": Count("status", filter=is_scheduled(now)),
+    }
+
+
+def is_retrying() -> Q:
+    """Return what is true of a durable row that is READY for another attempt."""
+    return Q(status=states.READY, attempts__gt=0)
+
+
+def is_scheduled(now: datetime.datetime) -> Q:
+    """Return what is true of a durable row whose first attempt is to come at a time ahead."""
+    return Q(status=states.READY, attempts=0, run_after__gt=now)
 
 
 def _missed(model: type[Row], now: datetime.datetime) -> Q:
@@ -95,7 +131,7 @@ def _missed(model: type[Row], now: datetime.datetime) -> Q:
     in_a_queue = max(backlog.LEAST, backlog.PATIENCE * wait)
     found_by = now - overdue.MISSING * datetime.timedelta(seconds=conf.auto_reset_interval)
     is_over = Q(status=states.DOING, auto_reset_time__lt=found_by)
-    return is_over | Q(auto_reset_time__lt=found_by - in_a_queue)
+    return is_over | (Q(auto_reset_time__lt=found_by - in_a_queue) & due.is_due(model, now))
 
 
 def _age(now: datetime.datetime, added: datetime.datetime | None) -> float | None:
@@ -119,7 +155,7 @@ def top(channels: list[Counts]) -> list[Counts]:
 def total(parts: Iterable[Counts], channel: str | None = None) -> Counts:
     """Return the sums of what ``not_done`` has counted."""
     parts = list(parts)
-    names = ("ready", "doing", "stale", "overdue", "lost", "waiting")
+    names = ("ready", "doing", "stale", "overdue", "lost", "waiting", "retrying", "scheduled")
     joined: dict[str, Any] = {name: sum(getattr(part, name) for part in parts) for name in names}
     for name in ("oldest_ready_seconds", "oldest_waiting_seconds"):
         ages = [getattr(part, name) for part in parts]

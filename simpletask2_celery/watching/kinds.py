@@ -41,7 +41,9 @@ def read(model: type[Row], using: str, size: int) -> list[Kind]:
         st2_stale=Count("status", filter=over),
         st2_done=Count("status", filter=Q(status=states.DONE)),
         st2_failed=Count("status", filter=Q(status=states.DONE, success=False)),
-        st2_oldest=Min("add_time", filter=is_ready),
+        st2_oldest=Min("add_time", filter=is_ready & ~counts.is_scheduled(now)),
+        st2_retrying=Count("status", filter=is_ready & counts.is_retrying()),
+        st2_scheduled=Count("status", filter=is_ready & counts.is_scheduled(now)),
     )
     to_do = F("st2_ready") + F("st2_doing")
     return [_kind(group, now, is_small) for group in found.order_by(-to_do, "-st2_done")[:MOST]]
@@ -55,6 +57,8 @@ def _kind(group: dict[str, Any], now: Any, is_small: bool) -> Kind:
         ready=group["st2_ready"],
         doing=group["st2_doing"],
         stale=group["st2_stale"],
+        retrying=group["st2_retrying"],
+        scheduled=group["st2_scheduled"],
         done=group["st2_done"] if is_small else None,
         failed=group["st2_failed"] if is_small else None,
         oldest_ready_seconds=None if oldest is None else max((now - oldest).total_seconds(), 0.0),

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tests.support.browser import PHONE, assert_accessible, screenshot
 from tests.support.fixtures import queued
-from tests.support.project.jobs.models import Steps
+from tests.support.project.jobs.models import DurableSteps, Steps
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
@@ -207,6 +207,65 @@ def test_a_button_on_the_page_puts_a_stale_row_right(page, rows):
     expect(page.locator(".st2-facts > .st2-badge")).to_have_text("Ready")
     assert state_of(rows["stale"]) == (10, None)
     assert [message["id"] for message in queued()] == [rows["stale"].pk]
+
+
+@pytest.fixture
+def retried(transactional_db):
+    """A row that failed twice, and waits for its third attempt."""
+    errors = [
+        {
+            "attempt": attempt,
+            "step": 2,
+            "at": ago(minutes=minutes).isoformat(),
+            "worker": "celery@worker-1",
+            "exception_class_path": "requests.exceptions.ConnectTimeout",
+            "message": f"No answer of the bank to request {attempt}.",
+            "traceback": "Traceback (most recent call last):\n" + f"  {'x' * 300} {attempt}\n" * 9,
+        }
+        for attempt, minutes in ((1, 12), (2, 5))
+    ]
+    return made(
+        DurableSteps,
+        ago(minutes=14),
+        attempts=2,
+        errors=errors,
+        completed_step=1,
+        run_after=timezone.now() + datetime.timedelta(minutes=4),
+        pending_request={"headers": {"Authorization": "a-secret"}},
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"color_scheme": "dark"}, {"viewport": PHONE}], ids=["light", "dark", "phone"]
+)
+def test_the_page_of_a_durable_row_tells_why_it_failed_and_retries_it_now(
+    options, open_page, retried
+):
+    queued()
+    page = open_page(**options)
+    page.goto(f"/admin/jobs/durablesteps/{retried.pk}/change/")
+    expect(page.locator(".st2-facts > .st2-badge")).to_have_text("Retrying")
+    titles = ["Created", "Waiting", "Attempt 1 failed", "Attempt 2 failed", "Next attempt"]
+    expect(page.locator(".st2-timeline tbody th")).to_have_text(titles)
+    newest, oldest = page.locator(".st2-errors > li").all()
+    expect(newest).to_contain_text("No answer of the bank to request 2.")
+    expect(oldest).to_contain_text("No answer of the bank to request 1.")
+    expect(newest.locator("pre")).not_to_be_visible()
+    newest.get_by_text("Traceback", exact=True).click()
+    expect(newest.locator("pre")).to_be_visible()
+    with page.expect_response("**/state/"):
+        pass
+    expect(newest.locator("pre")).to_be_visible()  # what somebody reads stays open
+    # Django's own pair of fields for a date and its time, in the form below, has no labels.
+    assert_accessible(page, within=".st2-panel")
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wide) <= 0
+    assert "a-secret" not in page.content()
+    page.get_by_role("button", name="Retry now").click()
+    expect(page.locator(".messagelist .success")).to_have_text("To be tried again at once: 1.")
+    assert [message["id"] for message in queued()] == [retried.pk]
+    retried.refresh_from_db()
+    assert retried.run_after <= timezone.now() and len(retried.errors) == 2
 
 
 def test_enter_in_a_field_saves_and_stops_nothing(page, rows):

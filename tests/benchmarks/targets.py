@@ -82,6 +82,10 @@ TARGETS = [
     ),
     Target("auto-reset, times (e)'s", of("resets", "ratio"), 20),
     Target("memory of a reset of 1,000 rows of 1 MB, MiB", of("resets", "heavy"), 40, False),
+    Target("drain of durable rows, times SimpleTask's", of("durable", "ratio"), 0.85),
+    Target("queries a durable row", of("durable", "queries"), 2.05, False),
+    Target("rows due at one moment, rows/s", of("due", "rate"), 10_000),
+    Target("memory of 100,000 rows due, times that of 10,000", of("due", "growth"), 1.1, False),
     Target(
         "proxy steps, s",
         of("proxies", "seconds"),

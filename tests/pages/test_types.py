@@ -87,4 +87,4 @@ def test_the_project_with_types_runs(typed):
         typed, sys.executable, "-m", "django", "test", DJANGO_SETTINGS_MODULE="proj.settings"
     )
     assert done.returncode == 0, done.stderr
-    assert "Ran 5 tests" in done.stderr
+    assert "Ran 6 tests" in done.stderr

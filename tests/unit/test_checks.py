@@ -7,10 +7,10 @@ from django.core import checks as django_checks
 from django.db import connections
 from django.test import override_settings
 
-from simpletask2_celery.checks import celery_app, databases, handlers, project
+from simpletask2_celery.checks import celery_app, databases, durable, handlers, project
 from simpletask2_celery.conf import all_settings, conf
 from tests.support.fixtures import ROOT
-from tests.support.project.jobs.models import Job, Steps
+from tests.support.project.jobs.models import AtomicSteps, Job, Steps
 
 
 def ids(found):
@@ -246,3 +246,23 @@ def test_a_misspelt_setting_is_named_with_the_nearest(settings, name, nearest):
     [found] = project.setting_names()
     assert ids([found]) == ["simpletask2_celery.W012"]
     assert found.msg.startswith(f"{name} is no setting") and nearest in found.msg
+
+
+def test_steps_that_are_to_commit_with_what_they_wrote_need_transactions(monkeypatch):
+    """As of MySQL's MyISAM, whose tables the backend asks for."""
+    assert durable.transactions(databases=["default", "server"]) == []
+    monkeypatch.setattr(connections["default"].features, "supports_transactions", False)
+    [found] = durable.transactions(databases=["default", "server"])
+    assert ids([found]) == ["simpletask2_celery.E015"] and found.obj is AtomicSteps
+    assert "the database 'default' has no transactions" in found.msg
+    assert durable.transactions(databases=["server"]) == durable.transactions() == []
+
+
+def test_only_who_names_a_database_has_it_asked(monkeypatch):
+    """As migrate does, and check --database."""
+    monkeypatch.setattr(connections["default"].features, "supports_transactions", False)
+    registered = django_checks.registry.registry.registered_checks
+    [asking] = [one for one in registered if one.__name__ == "transactions"]
+    assert asking.tags == (django_checks.Tags.database,)
+    found = {one.id for one in django_checks.run_checks(tags=["simpletask2_celery"])}
+    assert "simpletask2_celery.E015" not in found

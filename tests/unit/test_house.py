@@ -15,10 +15,12 @@ ROOMS += ["admin", "legacy", "models", "django_tasks"]
 #: What the documents import, by module.
 PUBLIC = {
     "actions": [
+        "cancel_selected_tasks",
         "force_do_selected_tasks",
         "mark_selected_tasks_done",
         "publish_selected_tasks",
         "reset_selected_tasks",
+        "retry_selected_tasks",
         "stop_selected_tasks",
     ],
     "admin": ["SimpleTaskAdmin", "SimpleTaskAdminMixin"],

@@ -15,6 +15,7 @@ from ...watching import figures, queues
 from ..terminal import INTERRUPTED, Interrupt
 
 WIDTH = 24  # characters of a progress bar
+MEMORY = ("retrying", "scheduled")  # counts that durable models alone have
 
 #: {(model, database): time and rows that were not DONE, when the backlog was first seen}
 First = dict[tuple[str, str], tuple[float, int]]
@@ -119,27 +120,33 @@ def _head(now: figures.Figures) -> list[str]:
 def _lines(now: figures.Figures) -> list[str]:
     looks = ("ready", "doing", "stale", "done", "failed")
     head = [translate("Task"), translate("Channel")]
-    head += [str(cells.LOOKS[look][0]) for look in looks]
+    memory = MEMORY if any(table.model._is_durable for table in now.models) else ()
+    head += [str(cells.LOOKS[look][0]) for look in (*looks, *memory)]
     lines = [[*head, translate("Oldest ready row"), translate("a minute")]]
     for table in now.models:
         if table.total is None:
             lines.append([table.label, translate(str(table.problem))])
             continue
         rate = sum(bucket.done for bucket in (table.hour or [])[-6:-1]) / 5
-        lines.append([table.label, "", *_cells(table.total), f"{rate:.1f}"])
-        lines += [[f"  {kind.name}", "", *_cells(kind)] for kind in table.kinds]
+        lines.append([table.label, "", *_cells(table, table.total, memory), f"{rate:.1f}"])
+        for kind in table.kinds:
+            lines.append([f"  {kind.name}", "", *_cells(table, kind, memory)])
         if getattr(table.model, "channel_field", None):
             for counts in table.channels:
                 channel = counts.channel or translate("all others")
-                lines.append(["", channel, *_cells(counts)])
+                lines.append(["", channel, *_cells(table, counts, memory)])
     columns = zip_longest(*lines, fillvalue="")
     widths = [max(map(len, column)) for column in columns]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
-def _cells(counts: figures.Counts) -> list[str]:
+def _cells(
+    table: figures.ModelFigures, counts: figures.Counts, memory: tuple[str, ...]
+) -> list[str]:
     about = "≈" if counts.is_estimate else ""
     done = "–" if counts.done is None else f"{about}{counts.done}"
     failed = "–" if counts.failed is None else str(counts.failed)
     oldest = cells.duration(counts.oldest_ready_seconds)
-    return [*map(str, (counts.ready, counts.doing, counts.stale)), done, failed, oldest]
+    of_memory = [str(getattr(counts, name)) if table.model._is_durable else "–" for name in memory]
+    open_rows = map(str, (counts.ready, counts.doing, counts.stale))
+    return [*open_rows, done, failed, *of_memory, oldest]

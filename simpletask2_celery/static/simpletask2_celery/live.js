@@ -36,6 +36,12 @@ document.addEventListener("DOMContentLoaded", () => {
         if (said && badge && badge.textContent !== live.querySelector(".st2-badge").textContent) {
             said.textContent = badge.textContent; // which screen readers then say
         }
+        for (const one of live.querySelectorAll("details[id]")) {
+            const same = page.getElementById(one.id);
+            if (same) {
+                same.open = one.open; // as somebody has left it
+            }
+        }
         live.dataset.every = fresh.dataset.every || "";
         live.replaceChildren(...fresh.childNodes);
     };

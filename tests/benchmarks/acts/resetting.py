@@ -14,6 +14,15 @@ def reset_heavy():
     return _reset(models.Heavy)
 
 
+def publish_due():
+    """Publish durable rows whose time has come."""
+    from celery import current_app
+
+    found = _reset(models.Durable)
+    assert current_app.control.purge() == found["rows"]
+    return found
+
+
 def _reset(model):
     model.objects.exists()  # connects
     before = peak()

@@ -6,6 +6,7 @@ targets are about.
 
 from tests.benchmarks.scales.aging import aging
 from tests.benchmarks.scales.bulk import bulk, memory
+from tests.benchmarks.scales.durable import due, durable
 from tests.benchmarks.scales.imports import imports
 from tests.benchmarks.scales.limits import limits
 from tests.benchmarks.scales.proxies import proxies
@@ -20,6 +21,8 @@ SCALES = {
     "bulk": bulk,
     "memory": memory,
     "resets": resets,
+    "durable": durable,
+    "due": due,
     "proxies": proxies,
     "aging": aging,
     "watching": watching,

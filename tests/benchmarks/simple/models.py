@@ -5,7 +5,8 @@ from importlib import import_module
 from django.conf import settings
 from django.db import models
 
-SimpleTask = import_module(f"{settings.LIBRARY}.models").SimpleTask
+library = import_module(f"{settings.LIBRARY}.models")
+SimpleTask = library.SimpleTask
 
 
 class Greeting(SimpleTask):
@@ -51,6 +52,15 @@ if hasattr(SimpleTask, "auto_reset_index"):
     class Empty(Greeting):
         class Meta:
             indexes = [SimpleTask.auto_reset_index("simple_empty")]
+
+    class Durable(Greeting, library.DurableTask):
+        pass
+
+    class Atomic(Greeting, library.DurableTask):
+        """As Durable, and each step commits with what it writes."""
+
+        resume = True
+        atomic_steps = True
 
     class Watched(Greeting):
         class Meta:

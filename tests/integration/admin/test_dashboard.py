@@ -16,7 +16,14 @@ from simpletask2_celery.admin import dashboard
 from simpletask2_celery.rows import at_once
 from simpletask2_celery.watching import counts, figures
 from tests.support.fixtures import queue_name, queued
-from tests.support.project.jobs.models import ChannelJob, CodeJob, EveryJob, Steps, UuidJob
+from tests.support.project.jobs.models import (
+    ChannelJob,
+    CodeJob,
+    DurableJob,
+    EveryJob,
+    Steps,
+    UuidJob,
+)
 from tests.support.rows import DOING, DONE, ago, make
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "server"])
@@ -46,6 +53,18 @@ def test_it_shows_the_rows_of_each_model_and_where_they_are(page):
     name = queue_name("&lt;b&gt;mail&lt;/b&gt;")
     assert f"No worker serves {queue_name()}, {name}." in text
     queued()
+
+
+def test_rows_that_are_tried_again_or_wait_for_their_time_are_counted(page):
+    make("default", 3, DurableJob, attempts=1, run_after=ago(-60))
+    make("default", 2, DurableJob, run_after=ago(-7 * 86400))
+    make("default", 1, ChannelJob)
+    queued()
+    text = page()
+    for choice, count in (("retrying", 3), ("scheduled", 2)):
+        url = f"/admin/jobs/durablejob/?attempt={choice}"
+        assert f'href="{url}"><span class="st2-big">{count}</span>' in text
+    assert "/admin/jobs/channeljob/?attempt" not in text
 
 
 def test_without_rows_it_comes_as_well(page):

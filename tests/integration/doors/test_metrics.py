@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from celery import current_app
+from celery.exceptions import Retry
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.test import Client
@@ -28,9 +29,10 @@ from simpletask2_celery.watching import figures
 from simpletask2_celery.watching.figures import Counts, ModelFigures
 from tests.support import networks, pages
 from tests.support.clock import clock
+from tests.support.fixtures import queued
 from tests.support.metrics import JOB, samples, scrape, value
-from tests.support.project.jobs.models import ChannelJob, Job, Steps
-from tests.support.rows import ago
+from tests.support.project.jobs.models import ChannelJob, DurableJob, Job, Steps
+from tests.support.rows import ago, make
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
 
@@ -75,6 +77,21 @@ def test_each_event_is_counted(using, connected):
     before = counted("finished_total", **unknown)
     Job.objects.using(using).create().done(force=True)
     assert counted("finished_total", **unknown) == before + 1
+
+
+def test_retries_and_cancelled_rows_are_counted(using, connected, handler):
+    labels = {"model": "jobs.durablejob", "channel": "default"}
+    names = ("task_retries_total", "cancelled_total")
+    before = [counted(name, **labels) for name in names]
+    bad = counted("finished_total", success="false", **labels)
+    row = DurableJob.objects.using(using).create(what=handler(lambda row, payload: int("x")))
+    with pytest.raises(Retry):
+        executor.run(DurableJob, using, row.pk)
+    assert counted("task_retries_total", **labels) == before[0] + 1
+    assert counted("finished_total", success="false", **labels) == bad
+    assert row.cancel()
+    assert [counted(name, **labels) for name in names] == [one + 1 for one in before]
+    assert counted("finished_total", success="false", **labels) == bad + 1
 
 
 def test_steps_and_their_requests_are_timed_apart(using, connected, slow_site):
@@ -129,6 +146,20 @@ def test_a_run_is_timed_from_its_claim_to_its_end(using, connected, handler):
 
 
 # -- what the rows are now ---------------------------------------------------------------
+
+
+@BOTH
+def test_durable_rows_that_are_tried_again_or_wait_are_counted_at_each_scrape():
+    make("default", 2, DurableJob, attempts=1)
+    make("server", 1, DurableJob, run_after=ago(-86400))
+    make("default", 1)
+    queued()
+    labels = {"model": "jobs.durablejob", "channel": "default"}
+    page = samples(scrape().text)
+    assert value(page, "rows", status="ready", **labels) == 3
+    assert value(page, "retrying_rows", **labels) == 2
+    assert value(page, "scheduled_rows", **labels) == 1
+    assert value(page, "retrying_rows", **JOB) is None  # of a model that does not remember
 
 
 @BOTH
@@ -340,10 +371,14 @@ def test_the_page_has_no_content_of_a_row(connected):
 
 
 @BOTH
-def test_the_table_of_the_guide_is_what_there_is(connected, slow_site):
+def test_the_table_of_the_guide_is_what_there_is(connected, slow_site, handler):
     row = Steps.objects.create(what="proxied", url=slow_site)
     executor.run(Steps, "default", row.pk)
     row.reset()
+    durable = DurableJob.objects.create(what=handler(lambda row, payload: int("x")))
+    with pytest.raises(Retry):
+        executor.run(DurableJob, "default", durable.pk)
+    assert durable.cancel()
     found = {}
     for family in parse(scrape().text):
         if family.name.startswith("simpletask2_") and not family.name.endswith("_created"):

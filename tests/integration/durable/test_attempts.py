@@ -65,6 +65,19 @@ def test_a_handler_that_raises_is_tried_again_after_celerys_delay(using, handler
     ]
 
 
+@pytest.mark.parametrize("kinds", [ValueError, [ValueError], (KeyError, ValueError)])
+def test_what_is_retried_is_a_class_or_several(using, handler, monkeypatch, kinds):
+    monkeypatch.setattr(DurableJob, "autoretry_for", kinds)
+    handler(lambda row, payload: int("x"))
+    row = make(DurableJob, using)
+    with pytest.raises(Retry):
+        run(row)
+    monkeypatch.setattr(DurableJob, "dont_autoretry_for", kinds)
+    make_due(row)
+    with pytest.raises(DjangoSimpleTask2Error):
+        run(row)
+
+
 def test_retries_are_used_up(using, handler):
     handler(lambda row, payload: int("x"))
     row = make(DurableJob, using)

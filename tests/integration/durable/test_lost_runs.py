@@ -5,13 +5,13 @@ import datetime
 import pytest
 from django.utils import timezone
 
-from simpletask2_celery import conf
+from simpletask2_celery import conf, signals
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from simpletask2_celery.recovery import lost_runs
 from simpletask2_celery.rows import claiming, fence, transitions
 from simpletask2_celery.running import executor
 from tests.support.fixtures import queued
-from tests.support.project.jobs.models import DurableJob, DurableSteps
+from tests.support.project.jobs.models import DurableJob, DurableSteps, Job
 
 HOUR = datetime.timedelta(hours=1)
 
@@ -102,3 +102,21 @@ def test_a_row_that_is_due_is_published_however_long_its_queue_is(using, monkeyp
     monkeypatch.setattr(backlog, "_messages_of", lambda channel: 1000.0)
     assert DurableJob.do_auto_reset() == 1
     assert [message["id"] for message in queued()] == [row.pk]
+
+
+@pytest.mark.parametrize("model", [DurableJob, Job])
+def test_a_row_that_was_due_in_days_is_published_and_no_message_is_said_to_be_lost(
+    using, model, heard
+):
+    row = model.objects.using(using).create()
+    row.publish(countdown=7 * 24 * 3600)
+    queued()
+    own = "run_after" if model is DurableJob else "start_time"  # where a row keeps its time
+    past = dict.fromkeys(("auto_reset_time", own), timezone.now() - HOUR / 60)
+    model.objects.using(using).filter(pk=row.pk).update(**past)
+    assert model.do_auto_reset() == 1
+    assert heard.of("task_reset") == [] and [one["id"] for one in queued()] == [row.pk]
+    model.objects.using(using).update(auto_reset_time=timezone.now() - HOUR)
+    assert model.do_auto_reset() == 1
+    assert [one["reason"] for one in heard.of("task_reset")] == [signals.MESSAGE_LOST]
+    queued()

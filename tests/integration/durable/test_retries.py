@@ -144,7 +144,6 @@ def test_lost_runs_are_no_retries(run):
         ("autoretry_for", ("not a class",)),
         ("autoretry_for", None),
         ("autoretry_for", 3),
-        ("autoretry_for", ValueError),
         ("dont_autoretry_for", ("not a class",)),
         ("max_retries", "three"),
         ("default_retry_delay", "soon"),

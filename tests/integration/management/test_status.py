@@ -15,7 +15,7 @@ from django.db import DatabaseError, connections
 from simpletask2_celery.management.commands import simpletask2_status
 from simpletask2_celery.watching import figures
 from tests.support.fixtures import queue_name, queued
-from tests.support.project.jobs.models import Job
+from tests.support.project.jobs.models import DurableJob, Job
 from tests.support.rows import DONE, ago, make
 
 
@@ -44,6 +44,30 @@ def test_the_status_is_a_table_or_json(monkeypatch):
     assert "Queues without a worker: none" in run("status").splitlines()
     monkeypatch.setitem(current_app.conf, "worker_enable_remote_control", False)
     assert "Queues without a worker: not known" in run("status").splitlines()
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "server"])
+def test_the_status_counts_durable_rows_that_are_tried_again_or_wait_for_their_time():
+    make("default", 3, DurableJob, attempts=1)
+    make("default", 2, DurableJob, run_after=ago(-7 * 86400))
+    make("default", 1)
+    queued()
+    lines = [line.split() for line in run("status").splitlines()]
+    [head] = [line for line in lines if line[:1] == ["Task"]]
+    assert head[7:9] == ["Retrying", "Scheduled"]
+    durable, simple = (
+        next(line for line in lines if line[:1] == [name])  # of the database "default"
+        for name in ("jobs.durablejob", "jobs.job")
+    )
+    assert durable[1:8] == ["5", "0", "0", "0", "0", "3", "2"]
+    assert simple[1:8] == ["1", "0", "0", "0", "0", "–", "–"]
+    found = json.loads(run("status", "--json"))
+    [total] = [
+        one["total"]
+        for one in found["models"]
+        if (one["model"], one["using"]) == ("jobs.durablejob", "default")
+    ]
+    assert (total["retrying"], total["scheduled"]) == (3, 2)
 
 
 @pytest.mark.django_db(databases=["default", "server"])

@@ -17,7 +17,7 @@ from simpletask2_celery.watching import counts, figures, history, limits
 from simpletask2_celery.watching.limits import TookTooLong, limited
 from tests.support.clock import clock
 from tests.support.fixtures import queued
-from tests.support.project.jobs.models import ChannelJob, ChildJob, Job
+from tests.support.project.jobs.models import ChannelJob, ChildJob, DurableJob, Job
 from tests.support.rows import DOING, DONE, READY, ago, make
 
 
@@ -49,6 +49,32 @@ def test_channels_are_told_apart_and_many_are_summed(using, monkeypatch):
     channels = [(one.channel, one.ready) for one in found.channels]
     assert channels == [("mail", 3), ("default", 2), (None, 2)]
     assert found.total.ready == 7
+
+
+def test_durable_rows_that_are_tried_again_or_wait_for_their_time_are_counted(using):
+    day = {"add_time": ago(86400), "auto_reset_time": ago(-300)}
+    make(using, 2, DurableJob, attempts=1, run_after=ago(-60), **day)
+    make(using, 1, DurableJob, attempts=2, run_after=ago(20), **day)
+    make(using, 3, DurableJob, run_after=ago(-7 * 86400), **day)
+    make(using, 1, DurableJob, run_after=ago(10), **day)
+    make(using, 1, DurableJob, status=DOING, attempts=1, run_after=ago(-60), **day)
+    make(using, 1, DurableJob, status=DONE, attempts=4, success=False, done_time=ago(9))
+    queued()
+    total = of(DurableJob, using).total
+    assert (total.ready, total.retrying, total.scheduled, total.waiting) == (7, 3, 3, 2)
+    for age in (total.oldest_ready_seconds, total.oldest_waiting_seconds):
+        assert age == pytest.approx(20, abs=9)  # since it was due, and not since it was added
+    assert (total.overdue, total.lost) == (0, 0)
+    assert of(Job, using).total.retrying == 0
+
+
+def test_rows_of_a_durable_model_that_all_wait_for_their_time_have_no_age(using):
+    make(using, 2, DurableJob, run_after=ago(-60), add_time=ago(86400), auto_reset_time=ago(-60))
+    queued()
+    total = of(DurableJob, using).total
+    assert (total.waiting, total.oldest_ready_seconds, total.oldest_waiting_seconds) == (
+        *(0, None, None),
+    )
 
 
 def test_heirs_are_counted_for_themselves(using):

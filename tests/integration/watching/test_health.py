@@ -15,7 +15,7 @@ from simpletask2_celery.rows import at_once
 from simpletask2_celery.watching import counts, figures
 from tests.support import networks
 from tests.support.fixtures import queue_name, queued
-from tests.support.project.jobs.models import ChannelJob, ChildJob, Job
+from tests.support.project.jobs.models import ChannelJob, ChildJob, DurableJob, Job
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
 pytestmark = BOTH
@@ -76,6 +76,24 @@ def test_rows_that_resets_ought_to_have_found():
     Job.objects.using("server").bulk_create([Job(auto_reset_time=ago(minutes=51))])
     found = findings()["oldest READY row"]
     assert not found.ok and found.text.endswith("; past their time, and found by no reset: 1")
+
+
+@pytest.mark.parametrize("alias", ["default", "server"])
+def test_a_row_that_is_parked_for_next_week_is_no_reason_to_worry(alias, monkeypatch):
+    monkeypatch.setattr(broker, "workers", lambda timeout: [broker.Worker("celery@here", [])])
+    week = timezone.now() + datetime.timedelta(days=7)
+    rows = DurableJob.objects.using(alias)
+    # A time that no save has written leaves auto-reset's look as it was: past, here.
+    rows.bulk_create([DurableJob(topic="mail", run_after=week, auto_reset_time=ago(days=1))])
+    rows.update(add_time=ago(days=9))
+    found = {one.name: one for one in health.check(0.5, max_wait=60)}
+    assert found["queues"].ok and found["queues"].value == []
+    assert found["oldest READY row"].ok and found["oldest READY row"].value is None
+    rows.update(run_after=ago(seconds=400))
+    found = {one.name: one for one in health.check(0.5, max_wait=60)}
+    assert not found["queues"].ok and found["queues"].value == [queue_name("mail")]
+    assert "past their time, and found by no reset: 1" in found["oldest READY row"].text
+    assert 400 <= found["oldest READY row"].value < 430
 
 
 def test_a_database_that_is_silent_holds_up_nobody(monkeypatch):

@@ -8,7 +8,7 @@ from simpletask2_celery.publishing import broker
 from simpletask2_celery.publishing.broker import Worker
 from simpletask2_celery.watching import counts, figures, queues
 from tests.support.fixtures import queue_name, queued, rebuild_router
-from tests.support.project.jobs.models import ChannelJob, Job
+from tests.support.project.jobs.models import ChannelJob, DurableJob, Job
 from tests.support.rows import DOING, READY, ago, make
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "server"])
@@ -54,6 +54,16 @@ def test_a_row_that_is_published_for_later_does_not_wait_yet(using):
     ChannelJob.objects.using(using).filter(pk=rows[0].pk).update(auto_reset_time=ago(-200))
     assert seen([A]) == [(queue_name("mail"), 0, 3)]  # task_wait_timeout is 300 s
     queued("mail")
+
+
+def test_a_durable_row_that_waits_for_its_time_waits_for_no_worker(using):
+    make(using, 2, DurableJob, {"topic": "mail"}, run_after=ago(-7 * 86400), add_time=ago(86400))
+    make(using, 1, DurableJob, {"topic": "a"}, run_after=ago(9), add_time=ago(86400))
+    tables = figures.read([DurableJob], history=False).models
+    found = figures.served(tables, [Worker("one@here", [])])
+    assert [one.name for one in queues.unserved(found)] == [queue_name("a")]
+    assert not queues.is_late(found)  # who has waited for 9 seconds, though added a day ago
+    queued("mail"), queued("a")
 
 
 @BOTH

@@ -11,14 +11,18 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 
 
 def main(count, pause=0.08, what=("work", "saves"), seconds=0.15, copies=1, die_at=None):
-    """Create rows of both models; ``die_at`` is the one to die after, unpublished."""
-    from tests.proofs.faults.shop.models import TASKS
+    """Create rows of all models; ``die_at`` is the one to die after, unpublished."""
+    from tests.proofs.faults.shop.models import Durable, Job, Steps
 
+    order = [Job, Durable, Job, Steps, Durable, Job, Job, Steps]
     for number in range(count):
-        model = TASKS[number % 4 == 3]
+        model = order[number % len(order)]
         row = model(what=what[number % len(what)], seconds=seconds)
-        if model is TASKS[1]:
+        if model is Steps:
             row.seconds /= 3
+        if model is Durable:
+            row.seconds /= 2  # three steps within a lease, each long enough to be struck
+            row.fails = number % 3 == 0
         create(row, number == die_at)
         for _ in range(copies - 1):
             row.publish()

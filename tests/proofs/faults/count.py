@@ -1,20 +1,21 @@
 """Count what came of a fault, from the rows, the ledger and the trigger's record."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime
 
 from tests.proofs.faults.rig import DOING, DONE, patiently
-from tests.proofs.faults.shop.models import LEASE, TASKS, Ledger, Write
+from tests.proofs.faults.shop.models import LEASE, TASKS, Durable, Effect, Ledger, Write
 
 
 def count():
-    """Return the numbers of the table; three of them must be 0."""
+    """Return the numbers of the table; five of them must be 0."""
     ledger = list(Ledger.objects.order_by("pk"))
     rows = patiently(lambda: {r.get_task_info(): r for m in TASKS for r in m.objects.all()})
     created = {line.row: line.seen - line.began for line in ledger if line.what == "created"}
     gone = {line.row for line in ledger if line.what == "deleted"}
     by_hand = {line.row for line in ledger if line.what == "done"}
     complete = completed_claims(ledger)
+    effects = patiently(lambda: Counter(Effect.objects.values_list("row", "step")))
     lost = [
         name
         for name in sorted(rows.keys() | created.keys())
@@ -26,6 +27,10 @@ def count():
         "lost": lost,
         "twice": overlaps(ledger),
         "late": late_writes() + sorted(gone & rows.keys()),
+        "effects": sum(effects.values()),
+        "doubled": sorted(f"{row} step {step}" for (row, step), n in effects.items() if n > 1),
+        "missing": missing(rows, effects),
+        "retries": sum(len(row.errors) for row in rows.values() if isinstance(row, Durable)),
         "save": round(max(created.values(), default=0), 1),
     }
 
@@ -46,8 +51,20 @@ def accounted_for(name, row, gone, by_hand, complete):
     if row.status != DONE:
         return False
     steps = complete.get((name, row.start_time), set())
+    if isinstance(row, Durable):  # which goes on after the steps of earlier claims
+        steps = set().union(*(done for (one, _), done in complete.items() if one == name))
     ran = steps == set(range(1, row.final_step + 1))
     return name in by_hand or bool(row.success and ran)
+
+
+def missing(rows, effects):
+    """Return the steps whose effect and whose row disagree on whether they are completed."""
+    there = {name: {step for row, step in effects if row == name} for name in rows}
+    return [
+        f"{name} {sorted(there[name])} of {row.completed_step}"
+        for name, row in sorted(rows.items())
+        if isinstance(row, Durable) and there[name] != set(range(1, row.completed_step + 1))
+    ]
 
 
 def overlaps(ledger):

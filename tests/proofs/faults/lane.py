@@ -51,7 +51,7 @@ def set_up(folder, broker, database):
     for alias in ("default", "ledger"):
         call_command("migrate", run_syncdb=True, database=alias, verbosity=0)
     with connection.cursor() as cursor:
-        for table in ("job", "steps"):
+        for table in ("job", "steps", "durable"):
             for statement in TRIGGERS[connection.vendor]:
                 cursor.execute(statement.format(table=table))
 
@@ -95,10 +95,10 @@ def database_version():
 
 def clear(broker):
     """Leave nothing of an earlier fault: its processes are dead by now."""
-    from tests.proofs.faults.shop.models import TASKS, Ledger, Write
+    from tests.proofs.faults.shop.models import TASKS, Effect, Ledger, Write
 
     broker.flush()
-    for model in (*TASKS, Ledger, Write):
+    for model in (*TASKS, Effect, Ledger, Write):
         model.objects.all().delete()
 
 

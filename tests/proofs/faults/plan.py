@@ -20,6 +20,8 @@ ROWS = {"short": 40, "long": 80}
 LANES = 6
 #: A save waits 1.2 s for a broker at most; the rest is for a machine that is busy.
 LONGEST_SAVE = 3.0
+#: What must be 0 of each result.
+ZERO = ("lost", "twice", "late", "doubled", "missing")
 
 
 def there():
@@ -131,17 +133,20 @@ class Lane:
 def judged(result):
     """Add whether all held, and the verdict in words."""
     wrong = []
-    for what in ("lost", "twice", "late"):
+    for what in ZERO:
         if names := result.get(what):
             wrong.append(f"{len(names)} {what}")
     fault = FAULTS[result["fault"]]
-    if fault.once and (again := result.get("runs", 0) - result.get("rows", 0)) > 0:
+    again = result.get("runs", 0) - result.get("rows", 0) - result.get("retries", 0)
+    if fault.once and again > 0:
         wrong.append(f"{again} repeated")
+    if result.get("effects") == 0:
+        wrong.append("no effects")
     if "broken" in result:
         wrong.append("no result: " + result["broken"].strip().splitlines()[-1])
     if fault.broker_away and result.get("save", 0) > LONGEST_SAVE:
         wrong.append(f"a save took {result['save']} s")
     verdict = "; ".join(wrong) or "held"
-    if again := result.get("restarted"):
-        verdict += f" ({again} started again)"
+    if started := result.get("restarted"):
+        verdict += f" ({started} started again)"
     return {**result, "held": not wrong, "verdict": verdict}

@@ -5,6 +5,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.proofs.faults.plan import ZERO
 from tests.proofs.faults.scenarios import FAULTS
 
 DOCUMENT = Path(__file__).parents[3] / "docs/evidence/reliability.md"
@@ -18,11 +19,14 @@ HEAD = [
     "lost",
     "twice",
     "late",
+    "effects",
+    "doubled",
+    "missing",
     "save, s",
     "done, s",
     "verdict",
 ]
-NUMBERS = ("rows", "runs", "lost", "twice", "late", "save", "seconds")
+NUMBERS = ("rows", "runs", *ZERO[:3], "effects", *ZERO[3:], "save", "seconds")
 
 
 def cells(result):
@@ -37,12 +41,8 @@ def line(result):
 
 
 def details(result):
-    """Return the rows that were lost, twice or late, and what broke the run."""
-    named = [
-        f"  {what}: {', '.join(result[what][:5])}"
-        for what in ("lost", "twice", "late")
-        if result.get(what)
-    ]
+    """Return the rows behind each number that must be 0, and what broke the run."""
+    named = [f"  {what}: {', '.join(result[what][:5])}" for what in ZERO if result.get(what)]
     return "\n".join([*named, *filter(None, [result.get("broken")])])
 
 

@@ -140,11 +140,14 @@ class Rig:
         """Note the time of the fault: the first, where it strikes several times."""
         self.struck = self.struck or time.time()
 
-    def in_mid_step(self):
-        """Return the ledger's line of a row that has just begun a step, each row once."""
+    def in_mid_step(self, kind="shop."):
+        """Return the ledger's line of a row that has just begun a step, each row once.
+
+        ``kind`` is how the row's name begins.
+        """
 
         def fresh():
-            young = self.steps(ended=False, began__gt=time.time() - 0.1)
+            young = self.steps(ended=False, began__gt=time.time() - 0.1, row__startswith=kind)
             return young.exclude(row__in=self.chosen).last()
 
         line = wait_until(fresh, "a row in mid-step")

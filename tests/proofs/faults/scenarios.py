@@ -25,6 +25,7 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {}
+DURABLE = "shop.durable:"  # how the names of durable rows begin
 
 
 def fault(name, **more):
@@ -41,8 +42,8 @@ def fault(name, **more):
 @fault("worker child killed in mid-step")
 def child_killed(rig):
     rig.start()
-    for _ in range(3):
-        line = rig.in_mid_step()
+    for kind in ("shop.", DURABLE, DURABLE):
+        line = rig.in_mid_step(kind)
         rig.strike()
         os.kill(line.process, signal.SIGKILL)
 
@@ -51,7 +52,7 @@ def child_killed(rig):
 def worker_killed(rig):
     rig.start()
     for start in (rig.again, lambda _: rig.worker()):  # under its name, and gone for good
-        rig.in_mid_step()
+        rig.in_mid_step(DURABLE)
         rig.strike()
         worker = rig.last("worker")
         rig.kill(worker)
@@ -97,7 +98,7 @@ def warm_shutdown(rig):
 @fault("SIGTERM twice and SIGQUIT in mid-step: cold shutdown")
 def cold_shutdown(rig):
     rig.start(seconds=0.5, count=rig.rows // 2)
-    rig.in_mid_step()
+    rig.in_mid_step(DURABLE)
     rig.strike()
     worker = rig.last("worker")
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGQUIT):
@@ -185,7 +186,7 @@ def message_replayed(rig):
 @fault("database restarted in mid-step", needs_server=True)
 def database_restarted_in_step(rig):
     rig.start(what=["saves"], seconds=0.5, count=rig.rows // 2)
-    rig.in_mid_step()
+    rig.in_mid_step(DURABLE)
     rig.strike()
     rig.database.restart()
 
@@ -260,17 +261,25 @@ LONG = {"seconds": 1, "pause": 0.5}
 def operate(rig, act_name, act, **app):
     rig.worker()
     rig.start(count=rig.rows // 2, **LONG, **app)
-    for _ in range(6):
-        line = rig.in_mid_step()
+    for kind in (DURABLE, DURABLE, "shop.", "shop.", "shop.", "shop."):
+        line = rig.in_mid_step(kind)
         row = rig.load(line.row)
         rig.strike()
         rig.note(act_name, line.row)
         act(row)
 
 
+def reset(row):
+    """Have the row run again: a durable one after its last completed step."""
+    from simpletask2_celery.models import DurableTask
+
+    row = row.reset(resume=True) if isinstance(row, DurableTask) else row.reset()
+    row.publish()
+
+
 @fault("row reset by an operator while it runs")
 def row_reset(rig):
-    operate(rig, "reset", lambda row: row.reset().publish())
+    operate(rig, "reset", reset)
 
 
 @fault("row deleted by an operator while it runs")
@@ -296,4 +305,4 @@ def handler_slow(rig):
 
 @fault("handler that saves its row in every way, and loses it")
 def handler_saves(rig):
-    operate(rig, "reset", lambda row: row.reset().publish(), what=["saves"])
+    operate(rig, "reset", reset, what=["saves"])

@@ -6,7 +6,7 @@ from functools import wraps
 from django.db import models, transaction
 from django.utils.functional import classproperty
 
-from simpletask2_celery.models import SimpleTask
+from simpletask2_celery.models import DurableTask, SimpleTask
 
 
 class Task(SimpleTask):
@@ -316,11 +316,145 @@ class SaveField(Task):
     save = models.BooleanField(default=True)
 
 
+# -- durable models --------------------------------------------------------------------
+
+
+class PlainParent(Task):
+    pass
+
+
+class Durable(DurableTask):
+    def do_task_main(self, payload):
+        """Do nothing."""
+
+    class Meta:
+        abstract = True
+
+
+class RetryForText(Durable):
+    autoretry_for = "ValueError"
+
+
+class RetryForInstance(Durable):
+    autoretry_for = (ValueError(),)
+
+
+class RetryNotForText(Durable):
+    dont_autoretry_for = ["KeyError"]
+
+
+class RetriesText(Durable):
+    max_retries = "3"
+
+
+class RetriesTrue(Durable):
+    max_retries = True
+
+
+class RetriesNegative(Durable):
+    max_retries = -1
+
+
+class RetriesHalf(Durable):
+    max_retries = 1.5
+
+
+class DelayDelta(Durable):
+    default_retry_delay = datetime.timedelta(minutes=3)
+
+
+class DelayNegative(Durable):
+    default_retry_delay = -1
+
+
+class DelayNone(Durable):
+    default_retry_delay = None
+
+
+class BackoffZero(Durable):
+    retry_backoff = 0
+
+
+class BackoffText(Durable):
+    retry_backoff = "2"
+
+
+class BackoffMaxEndless(Durable):
+    retry_backoff_max = float("inf")
+
+
+class JitterOne(Durable):
+    retry_jitter = 1
+
+
+class ResumeText(Durable):
+    resume = "yes"
+
+
+class ResumeMethod(Durable):
+    def resume(self): ...
+
+
+class AtomicOne(Durable):
+    atomic_steps = 1
+
+
+class OptionsOfSimple(Task):
+    autoretry_for = (ValueError,)
+    max_retries = 5
+    resume = True
+
+
+class AtomicAsync(DurableTask):
+    atomic_steps = True
+    final_step = 2
+
+    def do_task_main_step1(self, payload): ...
+
+    async def do_task_main_step2(self, payload): ...
+
+
+class StateOfParent(PlainParent, DurableTask):
+    pass
+
+
 # -- Sound -----------------------------------------------------------------------------
 
 
 class Plain(Task):
     pass
+
+
+class EveryOption(Durable):
+    autoretry_for = ValueError
+    dont_autoretry_for = [KeyError, UnicodeError]
+    max_retries = None
+    default_retry_delay = 0.5
+    retry_backoff = 2.5
+    retry_backoff_max = 0
+    retry_jitter = False
+    resume = True
+    atomic_steps = True
+
+
+class DurableChild(EveryOption):
+    """State and memory are both in the parent's table."""
+
+    extra = models.CharField(max_length=20)
+
+
+class OwnNames(Task):
+    """Fields, methods and constants of its own, that only have the names of options."""
+
+    max_retries = models.IntegerField(default=3)
+    resume = property(lambda self: True)
+    retry_backoff = "exponential"
+
+    def atomic_steps(self): ...
+
+
+class AsyncAlone(DurableTask):
+    async def do_task_main(self, payload): ...
 
 
 class KeepNothing(Task):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import models
 
-from simpletask2_celery.models import SimpleTask
+from simpletask2_celery.models import DurableTask, SimpleTask
 
 Payload = dict[str, Any]
 
@@ -53,6 +53,31 @@ class Page(SimpleTask):
 
     def do_task_main_step3(self, payload: Payload | None = None) -> None:
         Hello.objects.create(name=self.text)
+
+
+class Charge(DurableTask):
+    url = models.URLField()
+
+    autoretry_for = (ConnectionError, TimeoutError)
+    dont_autoretry_for = (ConnectionRefusedError,)
+    max_retries = 5
+    retry_backoff = True
+    final_step = 2
+    resume = True
+    atomic_steps = True
+
+    class Meta(DurableTask.Meta):
+        indexes = [DurableTask.auto_reset_index("shop_charge")]
+
+    def do_task_main_step1(self, payload: Payload) -> Payload:
+        if self.attempts < 2:
+            raise ConnectionError(self.url)
+        return {}
+
+    def do_task_main_step2(self, payload: Payload) -> str:
+        if self.attempts < 3 and self.is_claimed():
+            raise self.retry(countdown=60)
+        return self.url
 
 
 class FirstStepWithDefault(SimpleTask):

@@ -8,7 +8,7 @@ from django.test import TestCase
 from simpletask2_celery.exceptions import DjangoSimpleTask2Error
 from simpletask2_celery.testing import Published, PublishedMessage, Run, published, run
 
-from .models import Async, FirstStepWithDefault, Hello, Page
+from .models import Async, Charge, FirstStepWithDefault, Hello, Page
 
 
 class Rows(TestCase):
@@ -50,6 +50,19 @@ class Rows(TestCase):
         self.assertEqual((done.row.greeting, done.data), ("Hello, Ada.", 11))
         self.assertEqual(run(Async.objects.create()).data, "default")
         self.assertTrue(run(FirstStepWithDefault.objects.create()).row.success)
+
+    def test_durable(self) -> None:
+        row = Charge.objects.create(url="https://example.com/", run_after=None)
+        done = run(row)
+        assert_type(done, Run[Charge])
+        self.assertEqual((done.row.attempts, done.row.completed_step), (3, 2))
+        assert_type(done.row.reset(resume=True), Charge)
+        assert_type(done.row.is_claimed(), bool)
+        assert_type(done.row.cancel(), bool)
+        assert_type(done.row.cancel(terminate=True), bool)
+        errors = done.row.errors or []  # a column that may be NULL
+        self.assertEqual([one["message"] for one in errors], ["cancelled"])
+        assert_type(Charge.objects.filter(attempts__gt=1).first(), Charge | None)
 
     def test_published(self) -> None:
         row = Page.objects.create(url="https://example.com/")

@@ -6,12 +6,20 @@ import time
 from django.db import transaction
 from django.db.models import F
 
+
+class Again(Exception):
+    """What a durable row's step raises to be tried again."""
+
+
 OFF = int(os.environ.get("FAULTS_CLOCK", 0))  # of this process's clock
 
 
 def run(row, payload):
-    """Do one step: be alive for a while, and leave the mark of this claim on the row."""
-    from .models import Ledger
+    """Do one step: be alive for a while, and leave the mark of this claim on the row.
+
+    A durable row writes its effect first: a fault in mid-step finds it written, not committed.
+    """
+    from .models import Durable, Effect, Ledger
 
     token = row.start_time
     line = Ledger.objects.create(
@@ -26,7 +34,11 @@ def run(row, payload):
     )
     mark = f"{token.isoformat()} {payload['step']}"
     try:
+        if isinstance(row, Durable):
+            Effect.objects.create(row=line.row, step=line.step)
         globals()[row.what](row, line, mark)
+        if isinstance(row, Durable) and row.fails and line.step == 2 and not row.errors:
+            raise Again(f"{line.row} fails once")
         line.completed = True
     finally:
         line.seen, line.ended = time.time(), True

@@ -4,7 +4,7 @@ import os
 
 from django.db import models
 
-from simpletask2_celery.models import SimpleTask
+from simpletask2_celery.models import DurableTask, SimpleTask
 
 from . import handlers
 
@@ -33,14 +33,39 @@ class Job(Row):
     pass
 
 
-class Steps(Row):
+class ThreeSteps(Row):
     is_multi_steps = True
     final_step = 3
+
+    class Meta:
+        abstract = True
 
     def do_task_main_step2(self, payload):
         return handlers.run(self, payload)
 
     do_task_main_step3 = do_task_main_step2
+
+
+class Steps(ThreeSteps):
+    pass
+
+
+class Durable(ThreeSteps, DurableTask):
+    """A row whose steps resume and commit with what they write: a line of Effect each."""
+
+    fails = models.BooleanField(default=False)  # its second step, once
+
+    resume = True
+    atomic_steps = True
+    autoretry_for = (handlers.Again,)
+    default_retry_delay = 0.3
+
+
+class Effect(models.Model):
+    """What a step of a durable row has done, in the row's own database."""
+
+    row = models.CharField(max_length=40, db_index=True)
+    step = models.IntegerField()
 
 
 class Ledger(models.Model):
@@ -72,4 +97,4 @@ class Write(models.Model):
     status = models.IntegerField()
 
 
-TASKS = [Job, Steps]
+TASKS = [Job, Steps, Durable]

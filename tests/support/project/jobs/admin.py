@@ -7,9 +7,19 @@ from simpletask2_celery.admin.actions import (
     reset_selected_tasks,
 )
 
-from .models import AsyncJob, ChannelJob, ChildJob, CodeJob, Job, Steps, UuidJob
+from .models import (
+    AsyncJob,
+    ChannelJob,
+    ChildJob,
+    CodeJob,
+    DurableJob,
+    DurableSteps,
+    Job,
+    Steps,
+    UuidJob,
+)
 
-admin.site.register([Job, UuidJob, CodeJob, ChildJob], SimpleTaskAdmin)
+admin.site.register([Job, UuidJob, CodeJob, ChildJob, DurableJob, DurableSteps], SimpleTaskAdmin)
 
 
 @admin.register(ChannelJob)

@@ -124,6 +124,39 @@ def die_with_all(row, payload):
     os.killpg(os.getpgid(os.getppid()), 9)
 
 
+def fails_twice(row, payload):
+    """Fail in the first two attempts of a durable row."""
+    write_ledger(row, payload)
+    if row.attempts < 3:
+        raise ValueError("not yet")
+
+
+def slow_at_first(row, payload):
+    """Take three seconds in the first attempt of a durable row."""
+    write_ledger(row, payload)
+    if row.attempts == 1:
+        time.sleep(3)
+
+
+def dies_in_step_two(row, payload):
+    """Write the step, and take the worker's child down in the second one, the first time."""
+    from .models import Ledger
+
+    step = str(payload["step"])
+    Ledger.objects.using(row._state.db).create(job=row.get_task_info(), process=step)
+    row.note += step
+    died = mark("died", row)
+    if step == "2" and not died.exists():
+        died.touch()
+        os.kill(os.getpid(), 9)
+
+
+def sleeps(row, payload):
+    """Say that the run is under way, and keep the worker's child for a minute."""
+    mark("running", row).touch()
+    time.sleep(60)
+
+
 def hold_the_worker(row, payload):
     """Keep the worker's child for as long as a test takes."""
     time.sleep(60)

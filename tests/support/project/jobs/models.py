@@ -4,6 +4,7 @@ import datetime
 import os
 import uuid
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import models, transaction
 
 from simpletask2_celery.models import DurableTask, SimpleTask
@@ -152,7 +153,7 @@ class EveryJob(SimpleTask):
 
 
 class DurableJob(DurableTask):
-    """One step, ``handlers.<what>``, which a ValueError tries again."""
+    """One step, ``handlers.<what>``, which a ValueError tries again, and a time limit."""
 
     what = models.CharField(max_length=64, default="nothing")
     note = models.CharField(max_length=200, default="")
@@ -161,7 +162,9 @@ class DurableJob(DurableTask):
 
     do_task_timeout = int(os.environ.get("TEST_LEASE", 300))
     task_wait_timeout = int(os.environ.get("TEST_LEASE", 300))
-    autoretry_for = (ValueError,)
+    autoretry_for = (ValueError, SoftTimeLimitExceeded)
+    default_retry_delay = float(os.environ.get("TEST_RETRY_DELAY", 180))
+    retry_backoff = float(os.environ.get("TEST_RETRY_BACKOFF", 0))
 
     def do_task_main(self, payload):
         return getattr(handlers, self.what)(self, payload)
