@@ -164,7 +164,7 @@ class DurableJob(DurableTask):
     task_wait_timeout = int(os.environ.get("TEST_LEASE", 300))
     autoretry_for = (ValueError, SoftTimeLimitExceeded)
     default_retry_delay = float(os.environ.get("TEST_RETRY_DELAY", 180))
-    retry_backoff = float(os.environ.get("TEST_RETRY_BACKOFF", 0))
+    retry_backoff = float(os.environ.get("TEST_RETRY_BACKOFF", 0)) or False
 
     def do_task_main(self, payload):
         return getattr(handlers, self.what)(self, payload)
