@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 import requests
@@ -75,7 +76,12 @@ def fetch(task_info: str, request: Any, policy: Policy | None = None) -> dict[st
         reason = str(error)
     except Exception as error:  # requests raises nearly anything for a bad argument
         reason = masking.reason(error)
-    about = {"task_info": task_info, "duration": time.perf_counter() - began}
+    return failure(task_info, request, reason, time.perf_counter() - began)
+
+
+def failure(task_info: str, request: Any, reason: str, seconds: float = 0.0) -> dict[str, Any]:
+    """Log that a request has no answer, and return what the next step gets in its place."""
+    about = {"task_info": task_info, "duration": seconds}
     logger.info("%s: proxy request failed: %s", task_info, reason, extra=about)
     text = f"task {task_info} proxy request {masking.request(request)} failed: {reason}"
     return {
@@ -108,6 +114,7 @@ def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
     _require_valid(request, policy)
     pairs = {name: tuple(request[name]) for name in _PAIRS if isinstance(request.get(name), list)}
     options = {"timeout": policy.timeout, **request, **pairs, "stream": True}
+    options["timeout"] = _limited(options["timeout"], policy.longest)
     with _response(options, policy) as response:
         body = bytearray()
         for chunk in response.iter_content(16 * 1024):
@@ -120,6 +127,15 @@ def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
             "proxied_status": response.status_code,
             "proxied_headers": dict(response.headers),
         }
+
+
+def _limited(timeout: Any, longest: float) -> Any:
+    """Return a timeout of requests, in which no limit is above ``longest``, and none is missing."""
+    if longest == inf:
+        return timeout
+    if isinstance(timeout, tuple):
+        return tuple(_limited(one, longest) for one in timeout)
+    return longest if timeout is None else min(timeout, longest)
 
 
 def _response(options: dict[str, Any], policy: Policy) -> requests.Response:
