@@ -6,7 +6,7 @@ Hints in the project's cache, by row, claim and step. A row has no column for th
 import datetime
 from typing import Any
 
-from ..rows import task_info
+from ..rows import clock, task_info
 from . import hints
 
 KEPT = 7 * 24 * 3600  # seconds
@@ -35,6 +35,6 @@ def _name(row: Any) -> str:
 
 def _moments(text: str) -> list[datetime.datetime]:
     try:
-        return [datetime.datetime.fromisoformat(one) for one in text.split()]
+        return [clock.stored(datetime.datetime.fromisoformat(one)) for one in text.split()]
     except ValueError:  # of another version
         return []
