@@ -144,10 +144,10 @@ def _deliver(
             is_refused = _sender.is_refusal(error)
             # Redis cuts the connection of a message that is too large.
             is_cut = failures > 1 and _sender.answers()
-            size = len(answer["proxied_content"] or "") + len(str(answer["proxied_headers"]))
-            if size > LARGE and (is_refused or is_cut):
+            if (size := _size(answer)) > LARGE and (is_refused or is_cut):
                 reason = f"the broker refuses an answer of {size} bytes"
                 answer = fetching.failure(task_info, request, reason)
+                failures = 0
                 continue
             kind = type(error.__cause__ or error).__name__
             if time.monotonic() > end:
@@ -169,7 +169,11 @@ def _send(task_info: str, reply: dict[str, Any], answer: dict[str, Any], seconds
     else:
         options |= {"exchange": reply["exchange"], "routing_key": reply["routing_key"]}
     shown = repr({**named, "answer": "***", "request_seconds": round(seconds, 3)})
-    _sender.send(GO_ON, kwargs, shown, declare=[], **options)
+    _sender.send(GO_ON, kwargs, shown, _size(answer) > LARGE, declare=[], **options)
+
+
+def _size(answer: dict[str, Any]) -> int:
+    return len(answer["proxied_content"] or "") + len(str(answer["proxied_headers"]))
 
 
 def _is_reply(reply: Any) -> bool:

@@ -35,6 +35,9 @@ if "BENCH_REUSE" in os.environ:
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "procrastinate_job"
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 
+if "BENCH_EGRESS" in os.environ:
+    DJANGO_SIMPLETASK2_PROXY_QUEUE = os.environ["BENCH_EGRESS"]
+
 if SIDE == "original":
     ROOT_URLCONF = "tests.benchmarks.urls"
 if LIBRARY:

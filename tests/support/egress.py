@@ -53,10 +53,9 @@ def on_redis():
 
 def acl(queue, reply):
     """Return the rules of the page for the two queues."""
-    text = (ROOT / "docs/operate/egress.md").read_text()
-    line = next(one for one in text.splitlines() if one.startswith("ACL SETUSER"))
+    line = command_of_page("redis-cli ACL SETUSER")
     rules = line.replace("simpletask2.egress", queue).replace("~celery", f"~{reply}")
-    return shlex.split(rules)[5:]
+    return shlex.split(rules)[6:]
 
 
 @contextmanager
@@ -83,11 +82,16 @@ def on_rabbitmq():
 
 def permissions(queue, reply):
     """Return the three permissions of the page for the two queues."""
-    text = (ROOT / "docs/operate/egress.md").read_text()
-    line = next(one for one in text.splitlines() if one.startswith("rabbitmqctl set_permissions"))
+    line = command_of_page("rabbitmqctl set_permissions")
     rules = line.replace("simpletask2\\.egress", queue.replace(".", "\\."))
     rules = rules.replace("|celery", "|" + reply.replace(".", "\\."))
     return shlex.split(rules)[3:]
+
+
+def command_of_page(begin):
+    """Return the command of docs/operate/egress.md that begins so."""
+    text = (ROOT / "docs/operate/egress.md").read_text().replace("\\\n", " ")
+    return next(line for line in text.splitlines() if line.startswith(begin))
 
 
 def rabbitmqctl(*words):

@@ -22,6 +22,13 @@ AT_ONCE = 4  # messages that a process encodes and sends at a time: an answer ma
 WAIT = 10.0  # seconds that an operation of a socket may take
 
 
+def _once() -> Any:
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Retry(NoBackoff(), 0)
+
+
 class Sender:
     """Sends messages of an app; its connections are kept for the next ones."""
 
@@ -31,22 +38,31 @@ class Sender:
         self._kept: deque[Producer] = deque()
         os.register_at_fork(after_in_child=self._forget_parent)
 
-    def send(self, name: str, kwargs: dict[str, Any], shown: str, **options: Any) -> None:
+    def send(
+        self, name: str, kwargs: dict[str, Any], shown: str, is_large: bool = False, **options: Any
+    ) -> None:
         """Send a message of the task ``name``, whose kwargs logs and events show as ``shown``.
 
-        ``options`` are Celery's. Raises what the broker's client does: see ``is_refusal``.
+        One that ``is_large`` is sent by a new connection, since one that is dead fails as one does
+        that the broker cuts for a size. ``options`` are Celery's. Raises what the broker's client
+        does: see ``is_refusal``.
         """
         options |= {"argsrepr": "()", "kwargsrepr": shown, "ignore_result": True}
         with self._places:
-            with suppress(IndexError):
-                kept = self._kept.pop()
+            kept = None if is_large else self._pop()
+            if kept is not None:
                 try:
                     return self._send_by(kept, name, kwargs, options)
                 except Exception as error:
                     if self.is_refusal(error):
                         raise
-                    # It may be dead: a message that comes twice does nothing.
+                    # It may have been dead: a message that comes twice does nothing.
             self._send_by(self._connected(), name, kwargs, options)
+
+    def _pop(self) -> Producer | None:
+        with suppress(IndexError):
+            return self._kept.pop()
+        return None
 
     def is_refusal(self, error: BaseException) -> bool:
         """Tell whether the broker has answered, and refused the message."""
@@ -87,7 +103,10 @@ class Sender:
         connection = self._connection()
         rest = dict.fromkeys(("interval_start", "interval_step", "interval_max"), 0)
         connection.ensure_connection(max_retries=max(1, len(connection.alt)), **rest)
-        return Producer(connection, auto_declare=False)
+        producer = Producer(connection, auto_declare=False)
+        if hasattr(producer.channel, "conn_or_acquire"):  # of Redis, whose client would try again
+            producer.channel.pool.set_retry(_once())
+        return producer
 
     def _connection(self) -> Connection:
         # By default kombu waits without end. Each transport takes its own of these limits.
