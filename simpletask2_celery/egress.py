@@ -8,17 +8,20 @@ variables of the environment: ``SIMPLETASK2_BROKER_URL`` is required, docs/opera
 them all. What it may reach is what the project's settings allow, and what its own allow, too.
 """
 
+import ctypes
 import json
 import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 from math import inf
 from typing import Any, NoReturn
 
 from celery import Celery
 from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.signals import worker_init
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 
@@ -34,6 +37,7 @@ PATIENCE = 60.0  # seconds that an answer waits for a broker that is away
 REST = 2.0  # seconds at most between two tries
 LARGE = 64 * 1024  # bytes of an answer that a broker may refuse for its size
 
+_M_MMAP_THRESHOLD = -3  # see mallopt(3)
 _PREFIX = "SIMPLETASK2_"
 _SETTING = f"{_PREFIX}PROXY"
 #: Queues of Redis that expire are noted under a key that all apps share.
@@ -102,6 +106,14 @@ app.add_defaults(settings)
 _sender = Sender(app)
 
 
+@worker_init.connect
+def _give_memory_back(sender: Any, **kwargs: object) -> None:
+    """Have glibc give each large block back at once: its threads' heaps would keep ten times it."""
+    if sender.app is app:
+        with suppress(OSError, AttributeError, TypeError):  # of another C library
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
+
+
 @app.task(name=FETCH, shared=False, acks_late=True, ignore_result=True)
 def fetch(
     task_info: Any = None, request: Any = None, policy: Any = None, reply: Any = None, **later: Any
@@ -163,13 +175,18 @@ def _send(task_info: str, reply: dict[str, Any], answer: dict[str, Any], seconds
     named = reply["kwargs"]
     kwargs = {**named, "answer": answer, "request_seconds": seconds}
     options = dict(reply.get("options") or {})
-    if app.connection_for_write().transport.driver_type == "redis":
+    if _driver() == "redis":
         # Straight to the queue's list: the table of an exchange is not ours to read.
         options["queue"] = Queue(reply["queue"], Exchange(reply["queue"]))
     else:
         options |= {"exchange": reply["exchange"], "routing_key": reply["routing_key"]}
     shown = repr({**named, "answer": "***", "request_seconds": round(seconds, 3)})
     _sender.send(GO_ON, kwargs, shown, _size(answer) > LARGE, declare=[], **options)
+
+
+@cache
+def _driver() -> str:
+    return str(app.connection_for_write().transport.driver_type)
 
 
 def _size(answer: dict[str, Any]) -> int:

@@ -162,8 +162,17 @@ def go_on(model: type[R], using: str, pk: Any, step: int, token: datetime.dateti
     where = {"pk": pk, "status": DOING, "start_time": token, "current_step": step}
     waiting = tables.owned(model, using).filter(**where)
     started = {"status": DOING, "start_time": token, **values}
-    is_taken = store.persist(model, using, pk, started, lambda: waiting.update(**values))
-    row: R | None = tables.load(model, using, pk) if is_taken else None
+    attempt: Callable[[], R | None] = partial(
+        store.claim, model, using, where, values, not_after={}
+    )
+
+    def landed() -> R | None:
+        return tables.load(model, using, pk) if store.landed(model, using, pk, started) else None
+
+    row = retrying.persist(using, attempt, landed)
+    if row is None and retrying.persist(using, waiting.exists):  # somebody's transaction locks it
+        is_taken = store.persist(model, using, pk, started, lambda: waiting.update(**values))
+        row = tables.load(model, using, pk) if is_taken else None
     if row is None:
         why = _why_not(model, using, pk, step=step + 1)
         raise exceptions.AnswerLate(why.code, why.message)

@@ -9,6 +9,7 @@ import difflib
 import inspect
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ MakeAdapter = Callable[[Policy], HTTPAdapter]
 
 _KEYWORDS = sorted(set(inspect.signature(requests.Session.request).parameters) - {"self"})
 _PAIRS = ("auth", "cert", "timeout")  # which requests takes as tuples, and JSON has as lists
+_encoding = threading.Lock()
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # to send twice
 
 
@@ -45,7 +47,15 @@ class _Sessions(dict[Policy, requests.Session]):
 
 
 _sessions = _Sessions(Adapter)
-os.register_at_fork(after_in_child=_sessions.clear)
+
+
+def _forget_parent() -> None:
+    global _encoding
+    _encoding = threading.Lock()
+    _sessions.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 @contextmanager
@@ -122,11 +132,19 @@ def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
             if len(body) > policy.max_size:
                 raise Refused(f"the response is over {policy.max_size} bytes")
         return {
-            "proxied_content": base64.encodebytes(body).decode("ascii"),
+            "proxied_content": _base64(body),
             "proxied_error": None,
             "proxied_status": response.status_code,
             "proxied_headers": dict(response.headers),
         }
+
+
+def _base64(body: bytearray) -> str:
+    """Return the body as text, and empty it; large ones by one thread at a time, for the memory."""
+    with _encoding:
+        text = base64.encodebytes(body).decode("ascii")
+        body.clear()
+        return text
 
 
 def _limited(timeout: Any, longest: float) -> Any:

@@ -18,7 +18,7 @@ from kombu.messaging import Producer
 FETCH = "simpletask2_celery.fetch"  # the request, for an egress worker
 GO_ON = "simpletask2_celery.go_on"  # the answer, for a worker of the row's queue
 
-AT_ONCE = 4  # messages that a process encodes and sends at a time: an answer may be large
+AT_ONCE = 4  # messages that a process encodes and sends at a time
 WAIT = 10.0  # seconds that an operation of a socket may take
 
 
@@ -35,6 +35,7 @@ class Sender:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._large = threading.Lock()  # a copy for each encoding of one message is enough
         self._kept: deque[Producer] = deque()
         os.register_at_fork(after_in_child=self._forget_parent)
 
@@ -48,7 +49,7 @@ class Sender:
         does: see ``is_refusal``.
         """
         options |= {"argsrepr": "()", "kwargsrepr": shown, "ignore_result": True}
-        with self._places:
+        with self._large if is_large else self._places:
             kept = None if is_large else self._pop()
             if kept is not None:
                 try:
@@ -111,7 +112,9 @@ class Sender:
     def _connection(self) -> Connection:
         # By default kombu waits without end. Each transport takes its own of these limits.
         waits = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
-        options = {**dict.fromkeys(waits, WAIT), "max_retries": 1, "confirm_publish": True}
+        options: dict[str, Any] = dict.fromkeys(waits, WAIT)
+        options |= {"max_retries": 1, "confirm_publish": True}
+        options["body_encoding"] = None  # JSON needs no base64 in the lists of Redis
         new: Connection = self._app.connection_for_write(
             connect_timeout=WAIT, transport_options=options
         )
@@ -119,4 +122,5 @@ class Sender:
 
     def _forget_parent(self) -> None:
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._large = threading.Lock()
         self._kept.clear()
