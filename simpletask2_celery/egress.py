@@ -148,6 +148,8 @@ def _deliver(
 ) -> None:
     """Send the answer; an error in its place if the broker refuses it for its size."""
     end, failures, rest = time.monotonic() + PATIENCE, 0, REST / 16
+    if _limit.is_over(_size(answer)):
+        answer = _too_large(task_info, request, answer)
     while True:
         try:
             return _send(task_info, reply, answer, seconds)
@@ -156,10 +158,9 @@ def _deliver(
             is_refused = _sender.is_refusal(error)
             # Redis cuts the connection of a message that is too large.
             is_cut = failures > 1 and _sender.answers()
-            if (size := _size(answer)) > LARGE and (is_refused or is_cut):
-                reason = f"the broker refuses an answer of {size} bytes"
-                answer = fetching.failure(task_info, request, reason)
-                failures = 0
+            if _size(answer) > LARGE and (is_refused or is_cut):
+                _limit.remember(_size(answer))
+                answer, failures = _too_large(task_info, request, answer), 0
                 continue
             kind = type(error.__cause__ or error).__name__
             if time.monotonic() > end:
@@ -169,6 +170,28 @@ def _deliver(
                 raise Reject(kind, requeue=True) from error
         time.sleep(rest)
         rest = min(rest * 2, REST)
+
+
+def _too_large(task_info: str, request: Any, answer: dict[str, Any]) -> dict[str, Any]:
+    reason = f"the broker refuses an answer of {_size(answer)} bytes"
+    return fetching.failure(task_info, request, reason)
+
+
+class _Limit:
+    """The size from which the broker has refused answers lately: to try each one costs much."""
+
+    def __init__(self) -> None:
+        self._size, self._until = 0, 0.0
+
+    def is_over(self, size: int) -> bool:
+        return size >= self._size and time.monotonic() < self._until
+
+    def remember(self, size: int) -> None:
+        smaller = min(size, self._size) if time.monotonic() < self._until else size
+        self._size, self._until = smaller, time.monotonic() + PATIENCE
+
+
+_limit = _Limit()
 
 
 def _send(task_info: str, reply: dict[str, Any], answer: dict[str, Any], seconds: float) -> None:
