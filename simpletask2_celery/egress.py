@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from contextlib import suppress
 from functools import cache
@@ -148,11 +149,15 @@ def _deliver(
 ) -> None:
     """Send the answer; an error in its place if the broker refuses it for its size."""
     end, failures, rest = time.monotonic() + PATIENCE, 0, REST / 16
-    if _limit.is_over(_size(answer)):
-        answer = _too_large(task_info, request, answer)
     while True:
         try:
-            return _send(task_info, reply, answer, seconds)
+            if _size(answer) <= LARGE:
+                return _send(task_info, reply, answer, seconds)
+            with _one_large:
+                if not _limit.is_over(_size(answer)):
+                    return _send(task_info, reply, answer, seconds)
+            answer = _too_large(task_info, request, answer)
+            continue
         except Exception as error:  # of the broker's client
             failures += 1
             is_refused = _sender.is_refusal(error)
@@ -192,6 +197,15 @@ class _Limit:
 
 
 _limit = _Limit()
+_one_large = threading.Lock()  # each encoding of an answer is a copy of it
+
+
+def _forget_parent() -> None:
+    global _one_large
+    _one_large = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _send(task_info: str, reply: dict[str, Any], answer: dict[str, Any], seconds: float) -> None:

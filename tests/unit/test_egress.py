@@ -6,6 +6,7 @@ import sys
 from math import inf
 
 import pytest
+from celery.exceptions import Reject
 
 from simpletask2_celery import egress
 from simpletask2_celery.running.proxy import fetching
@@ -120,6 +121,30 @@ def test_a_message_without_a_reply_is_refused(caplog, monkeypatch):
     for reply in (None, {}, {"kwargs": {}}, {"kwargs": {}, "queue": "a", "exchange": 1}):
         assert egress.fetch("a.b:1", {}, {}, reply) == "refused"
     assert "does not say where the answer goes" in caplog.text
+
+
+def test_an_answer_that_cannot_be_sent_has_its_request_come_again(monkeypatch):
+    monkeypatch.setenv("SIMPLETASK2_BROKER_URL", URL)
+    monkeypatch.setattr(egress, "PATIENCE", 0.3)
+    tried = []
+    send = egress._send
+    monkeypatch.setattr(egress, "_send", lambda *all: tried.append(all) or send(*all))
+    reply = {**dict.fromkeys(("queue", "exchange", "routing_key"), "a"), "kwargs": {}}
+    answer = dict.fromkeys(("proxied_content", "proxied_headers"))
+    with pytest.raises(Reject) as rejected:
+        egress._deliver("a.b:1", {}, reply, answer, 1.0)
+    assert rejected.value.requeue and len(tried) > 1
+
+
+def test_a_size_that_the_broker_has_refused_is_not_tried_for_a_while():
+    limit = egress._Limit()
+    assert not limit.is_over(10**9)
+    limit.remember(2000)
+    limit.remember(1000)
+    limit.remember(3000)
+    assert limit.is_over(1000) and not limit.is_over(999)
+    limit._until = 0.0
+    assert not limit.is_over(10**9)
 
 
 def test_an_option_of_the_reply_that_nobody_knows_is_refused():

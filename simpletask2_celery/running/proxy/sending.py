@@ -35,7 +35,6 @@ class Sender:
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._places = threading.BoundedSemaphore(AT_ONCE)
-        self._large = threading.Lock()  # a copy for each encoding of one message is enough
         self._kept: deque[Producer] = deque()
         os.register_at_fork(after_in_child=self._forget_parent)
 
@@ -49,7 +48,7 @@ class Sender:
         does: see ``is_refusal``.
         """
         options |= {"argsrepr": "()", "kwargsrepr": shown, "ignore_result": True}
-        with self._large if is_large else self._places:
+        with self._places:
             kept = None if is_large else self._pop()
             if kept is not None:
                 try:
@@ -122,5 +121,4 @@ class Sender:
 
     def _forget_parent(self) -> None:
         self._places = threading.BoundedSemaphore(AT_ONCE)
-        self._large = threading.Lock()
         self._kept.clear()

@@ -134,7 +134,7 @@ def egress_row_marked_done(rig):
     operate(rig, "done", lambda row: row.done(force=True))
 
 
-@fault("answers too large for the broker", once=True)
+@fault("answers too large for the broker")
 def egress_too_large(rig):
     from tests.proofs.faults.shop.asking import LARGE
 
