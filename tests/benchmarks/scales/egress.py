@@ -46,27 +46,20 @@ def ordinary(others):
     servers.run("TRUNCATE simple_task, simple_fetch")
     queue, system = servers.new_queue(), SYSTEMS["ours"]
     with ExitStack() as stack:
-        start_worker(stack, {**system.environ(queue), **REUSE})
+        start_worker(stack, {**system.environ(queue), **REUSE}, system, queue)
         system.act(queue, "fetching.publish_others", others)
         wait("simple_task")
     begin, end, _ = servers.ask(SPAN.format(begin="start_time", table="simple_task"))
     return others / (end - begin)
 
 
-def start_worker(stack, environ):
-    """Start a worker, and wait until it runs rows: its start is no part of what is measured."""
-    worker = processes.start([*CELERY, "-c", "2", "-l", "INFO"], environ, "egress-worker")
+def start_worker(stack, environ, system, queue):
+    """Start a worker, and let it run a row: its start is no part of what is measured."""
+    worker = processes.start([*CELERY, "-c", "2"], environ, "egress-worker")
     stack.callback(processes.stop, [worker])
-    wait_for(worker)
-    return worker
-
-
-def wait_for(process, seconds=30):
-    """Wait until a worker takes messages; its log may have those of others before it."""
-    end, said = time.monotonic() + seconds, process.log.stat().st_size
-    while " ready." not in process.log.read_text()[said:]:
-        assert time.monotonic() < end, process.log
-        time.sleep(0.05)
+    system.act(queue, "fetching.publish_others", 2)
+    wait("simple_task")
+    servers.run("TRUNCATE simple_task")
 
 
 def run(count, others):
@@ -81,10 +74,12 @@ def run(count, others):
     }
     with ExitStack() as stack:
         url = stack.enter_context(site())
-        machine = processes.start([*EGRESS, "-l", "INFO"], own, "egress")
+        machine = processes.start(EGRESS, own, "egress")
         stack.callback(processes.stop, [machine])
-        wait_for(machine)
-        start_worker(stack, environ)
+        start_worker(stack, environ, system, queue)
+        system.act(queue, "fetching.publish", url, 1, BENCH_EGRESS=requests)
+        wait("simple_fetch")
+        servers.run("TRUNCATE simple_fetch")
         meter = processes.Meter([machine])
         stack.callback(meter.end)
         system.act(queue, "fetching.publish", url, count, LARGE, BENCH_EGRESS=requests)
