@@ -10,8 +10,11 @@ import django
 def main(count, url, pause=0.1, copies=1):
     from tests.proofs.faults.app import create
     from tests.proofs.faults.shop.asking import Asking
+    from tests.proofs.faults.shop.models import Durable
 
-    for _ in range(count):
+    for number in range(count):
+        if number % 4 == 0:  # a row without requests, which others must not hold up
+            create(Durable(seconds=0.1), die=False)
         row = Asking(url=url, seconds=0.05)
         create(row, die=False)
         for _ in range(copies - 1):
