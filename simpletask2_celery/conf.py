@@ -26,6 +26,7 @@ class Setting(Generic[T]):
     choices: tuple[str, ...] = ()  # the values that it may have, if these are few
     placeholders: tuple[str, ...] = ()  # of a template
     fallback: str | None = None  # the setting of Django that holds the default
+    or_none: bool = False  # None is its default in other words
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.attribute = name
@@ -51,6 +52,8 @@ class Setting(Generic[T]):
         return None if self._accepts(value) else problem
 
     def _accepts(self, value: Any) -> bool:
+        if value is None and self.or_none:
+            return True
         if isinstance(self.default, bool):
             return isinstance(value, bool)
         if isinstance(self.default, tuple):
@@ -99,6 +102,7 @@ class Conf:
     )
     proxy_allowed_hosts = Setting[tuple[str, ...]]((), "a list of hosts (str)")
     proxy_refuse_private = Setting(False, "True or False")
+    proxy_queue = Setting("", "the name of a queue (str) or None", or_none=True)
     do_auto_reset = Setting(True, "True or False")
     auto_reset_interval = Setting(60.0, "a number of seconds above 0")
     heartbeat = Setting(0.0, "a number of seconds, 0 for none")

@@ -71,6 +71,10 @@ class ClaimLost(DjangoSimpleTask2Error):
     """A run wrote to a row whose claim it no longer holds; nothing was changed."""
 
 
+class AnswerLate(DjangoSimpleTask2Error):
+    """The answer of an egress worker came late or twice: its row has gone on without it."""
+
+
 class RowEnded(ClaimLost):
     """A run has lost its claim: its row was stopped, marked done, given up or deleted."""
 

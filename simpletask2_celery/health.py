@@ -10,7 +10,7 @@ from django.db import connections
 from .publishing.broker import Worker
 from .rows import at_once, databases
 from .rows.model import Row, task_models
-from .watching import counts, figures, queues
+from .watching import counts, egress, figures, queues
 from .watching.figures import Depth, ModelFigures
 from .watching.limits import limited
 
@@ -50,6 +50,7 @@ def check(timeout: float = 1.0, max_wait: float | None = None) -> list[Finding]:
         _reached("broker", answers["broker"]),
         _workers(answers["workers"]),
         _queues(tables, answers["workers"]),
+        *_egress(answers["egress"]),
         *_rows(tables, [one.name for one in findings if not one.ok], max_wait),
         _last_reset(answers["last reset"]),
     ]
@@ -102,6 +103,21 @@ def _queues(tables: list[ModelFigures], answer: "list[Worker] | None | at_once.P
         )
     value = [one.name for one in unserved]
     return Finding("queues", not is_late, value, text)
+
+
+def _egress(found: "dict[str, int] | None | at_once.Problem") -> Iterator[Finding]:
+    """Say whether egress workers serve the queues of proxy requests, where there are such."""
+    if isinstance(found, at_once.Problem):
+        yield Finding("egress", False, None, found.text)
+    elif found is None:
+        if egress.queues():
+            yield Finding("egress", True, None, "not known whether a worker serves its queue")
+    elif found:
+        unserved = egress.unserved(found)
+        text = f"no egress worker serves {', '.join(unserved)}"
+        if not unserved:
+            text = ", ".join(f"{queue}: {workers}" for queue, workers in found.items())
+        yield Finding("egress", not egress.is_late(found), unserved, text)
 
 
 def _rows(

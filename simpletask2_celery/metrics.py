@@ -98,6 +98,7 @@ _METRICS: dict[signals.TaskSignal, list[Metric]] = {
             "request_seconds",
             _STEP,
         ),
+        _counter("proxy_requests", "Proxy requests by outcome: answer or error.", "outcome"),
     ],
     signals.task_finished: [
         _counter("finished", "Rows that are DONE.", "success"),
@@ -131,10 +132,14 @@ def _count(sender: Any, signal: Any, **event: Any) -> None:
     event["model"] = event["label"]
     event["channel"] = _label(event["channel"])
     event["success"] = _SUCCESS[event.get("success")]
+    if event.get("request_seconds") is not None:
+        event["outcome"] = "answer" if event["request_error"] is None else "error"
     if signal is signals.task_started:
         waited = (event["row"].start_time - event["row"].add_time).total_seconds()
         event["waited"] = max(waited, 0.0)  # by two clocks
     for metric, labels, seconds in _METRICS[signal]:
+        if not event.keys() >= {*labels}:  # a step without a request has no outcome
+            continue
         series = metric.labels(*(event[name] for name in labels))
         if seconds is None:
             series.inc()

@@ -36,7 +36,8 @@ task_started = TaskSignal(use_caching=True)
 
 #: A step has ended, and what its handler changed is saved. As above, and ``step`` (int),
 #: ``seconds`` (float, of the handler), ``request_seconds`` (float, of the proxy request
-#: after it, or None), ``success`` (bool), ``error`` (what the handler raised, or None).
+#: after it, or None), ``request_error`` (str, why that request has no answer, or None),
+#: ``success`` (bool), ``error`` (what the handler raised, or None).
 step_finished = TaskSignal(use_caching=True)
 
 #: A row is DONE. As for task_started, and ``success`` (True, False, or None where

@@ -1,4 +1,4 @@
-"""The Celery tasks: run a row, reset lost rows, delete old ones, and create one by name."""
+"""The Celery tasks: run a row or go on with it, reset and prune rows, create one by name."""
 
 import datetime
 import logging
@@ -18,10 +18,11 @@ from .exceptions import DjangoSimpleTask2Error
 from .publishing import publisher
 from .publishing.messages import DO_TASK
 from .publishing.to_celery import BATCH
-from .recovery import auto_reset, pruning, schedule
+from .recovery import auto_reset, pruning, requests_out, schedule
 from .rows import clock, creating, lookup, retrying, sessions, task_info
 from .rows.model import Row
-from .running import envelope, only_json
+from .running import answers_back, envelope, only_json
+from .running.proxy.sending import GO_ON
 
 logger = logging.getLogger(__name__)
 
@@ -77,20 +78,53 @@ def do_task(
     return answer
 
 
-def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> dict[str, Any]:
-    from .recovery import board
-    from .running import executor
+@shared_task(bind=True, name=GO_ON, **OF_ROWS)
+def go_on(
+    self: "Task[Any, Any]",
+    app_label: Any = None,
+    model: Any = None,
+    id: Any = None,  # noqa: A002  as of do_task
+    using: Any = None,
+    step: Any = None,
+    token: Any = None,
+    answer: Any = None,
+    seconds: Any = None,
+    request_seconds: Any = None,
+    since: Any = None,
+    **later: Any,
+) -> dict[str, Any] | str:
+    """Go on with the row of that name, after the proxy request of its step ``step``.
 
+    An egress worker sends this with the ``answer``. ``token`` is the claim of the run that has
+    handed the request over, ``since`` when it did (ISO 8601); the seconds are those of the handler
+    and of the request. Does nothing where that claim is lost, or the answer comes twice. Returns
+    and raises as ``do_task``.
+    """
+    back: dict[str, Any] = {"step": step, "token": token, "answer": answer, "seconds": seconds}
+    back |= {"request_seconds": request_seconds, "since": since}
+    envelope_of_row = _run(self.request, app_label, model, id, using, back)
+    if self.request.ignore_result and not self.request.is_eager:
+        return envelope.in_words(envelope_of_row)
+    return envelope_of_row
+
+
+def _run(
+    request: Context,
+    app_label: Any,
+    model: Any,
+    key: Any,
+    using: Any,
+    back: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run a row, or go on with it after the request whose answer is in ``back``."""
     if not request.is_eager:
         sessions.look()
     name = ""
-    noted = partial(board.noted, task_id=str(request.id))
     try:
         task_model, database, pk = lookup.named_row(app_label, model, key, using)
         name = task_info.text(task_model, pk)
         # In a context of its own: another row must not see what this handler activates.
-        run = executor.run_until_done if request.is_eager else executor.run
-        result = copy_context().run(run, task_model, database, pk, noted=noted)
+        result = copy_context().run(_run_here, request, task_model, database, pk, back)
     except DjangoSimpleTask2Error as error:
         if _comes_too_early(error) and not request.is_eager:
             rows = task_model._base_manager.using(database).filter(pk=pk, status=Row.READY)
@@ -105,6 +139,41 @@ def _run(request: Context, app_label: Any, model: Any, key: Any, using: Any) -> 
     if not request.ignore_result:
         result = envelope.storable(result)
     return envelope.success(result)
+
+
+def _run_here(
+    request: Context, model: type[Row], using: str, pk: Any, back: dict[str, Any] | None
+) -> dict[str, Any]:
+    from .recovery import board
+    from .running import executor, requesting
+
+    noted = partial(board.noted, task_id=str(request.id))
+    is_of_a_worker = not (request.is_eager or request.called_directly)
+    requests = requesting.ByEgress(_note_request) if is_of_a_worker else requesting.InPlace()
+    if back is not None:
+        answer = answers_back.read(model, pk, back)
+        noted = _noting_return(noted, back)
+        return executor.go_on(model, using, pk, answer, noted=noted, requests=requests)
+    if request.is_eager:
+        return executor.run_until_done(model, using, pk, noted=noted)
+    return executor.run(model, using, pk, noted=noted, requests=requests)
+
+
+def _note_request(row: Row, step: int, now: datetime.datetime) -> None:
+    requests_out.note(row, step, now.isoformat())
+
+
+def _noting_return(noted: Any, back: dict[str, Any]) -> Any:
+    """Note, for the timeline, when a row's answer has come back to it."""
+
+    def noted_twice(row: Row) -> Any:
+        since = answers_back.moment(back["since"])
+        if since is not None:
+            now = clock.now(str(row._state.db)).isoformat()
+            requests_out.note(row, back["step"], since.isoformat(), now)
+        return noted(row)
+
+    return noted_twice
 
 
 def _comes_too_early(error: DjangoSimpleTask2Error) -> bool:
@@ -269,7 +338,8 @@ def _tick(request: Context) -> datetime.datetime:
 
 def _answer(name: str, error: DjangoSimpleTask2Error) -> dict[str, Any]:
     about = {"task_info": name, "code": error.code}
-    if error.code in exceptions.NOTHING_TO_DO:
+    is_late = isinstance(error, exceptions.AnswerLate)
+    if is_late or error.code in exceptions.NOTHING_TO_DO:
         logger.info("%s: nothing to do: %s", name, error, extra=about)
     elif isinstance(error, exceptions.RowEnded):
         text = "%s: its run ends: the row was stopped, marked done, given up or deleted."

@@ -8,7 +8,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.support import services, tables
 
 tables.use_delete()
-SUPPORT = ("fixtures", "hearing", "sites", "browser", "yaml_file")
+SUPPORT = ("fixtures", "hearing", "sites", "browser", "yaml_file", "egress")
 pytest_plugins = [f"tests.support.{name}" for name in SUPPORT]
 
 #: More than the two cores of a small machine: much of a test is waiting for processes.

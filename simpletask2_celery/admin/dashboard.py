@@ -18,7 +18,7 @@ from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_lazy as _
 
 from ..rows.model import task_models
-from ..watching import figures, limits, queues
+from ..watching import egress, figures, limits, queues
 from ..watching.figures import Bucket, Counts, Figures, Kind, ModelFigures, Times
 from . import cells
 
@@ -207,13 +207,21 @@ def _tiles(facts: Figures) -> list[dict[str, str]]:
         ago = translate("{time} ago").format(time=cells.duration(facts.last_reset))
         more = translate("Overdue: does beat run?") if is_late else ""
         last_reset = ("failed" if is_late else "done", ago, more)
-    tiles = (
+    tiles = [
         (translate("Broker"), *broker),
         (translate("Workers online"), *workers),
         (translate("Messages in queues"), *queued),
         (translate("Last auto-reset"), *last_reset),
-    )
+    ]
+    if facts.egress:
+        tiles.insert(2, (translate("Egress workers"), *_egress(facts.egress)))
     return [dict(zip(("title", "look", "text", "more"), tile, strict=True)) for tile in tiles]
+
+
+def _egress(found: dict[str, int]) -> tuple[str, str, str]:
+    unserved = egress.unserved(found)
+    text = translate("No worker serves {queues}.").format(queues=", ".join(unserved))
+    return "failed" if unserved else "done", str(sum(found.values())), text if unserved else ""
 
 
 def _card(one: ModelFigures, site: AdminSite) -> dict[str, Any]:

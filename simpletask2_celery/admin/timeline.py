@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from django.utils.translation import gettext as translate
 from django.utils.translation import gettext_lazy as _
 
+from ..recovery import requests_out
 from ..rows import states
 from ..rows.model import Row
 from . import attempts, cells
@@ -85,6 +86,7 @@ def _steps(row: Row, look: str, end: datetime.datetime) -> Iterator[Line]:
     """Yield the steps that have a time: none of a row that was made DONE without a run."""
     times = (row.step1_time or row.start_time, row.step2_time, row.step3_time)
     steps = [(step, time) for step, time in enumerate(times, 1) if time]
+    out = requests_out.times(row)
     ends = [*(time for _step, time in steps[1:]), end]
     for (step, begin), until in zip(steps, ends, strict=False):
         title = translate("Step {step}").format(step=step)
@@ -92,6 +94,9 @@ def _steps(row: Row, look: str, end: datetime.datetime) -> Iterator[Line]:
             title = translate("Steps 3 to {step}").format(step=row.current_step)
         is_last = step == steps[-1][0]
         yield Line(title, look if is_last else "done", begin, until)
+        for asked in [one for one in out if one == step or (step == 3 and one > step)]:
+            went, back = out[asked][0], out[asked][1:]
+            yield Line(translate("Request out"), "doing", went, back[0] if back else end)
 
 
 def draw(row: Row, now: datetime.datetime) -> list[dict[str, Any]]:

@@ -3,5 +3,6 @@
 - ``views``, ``reservations``: the HTTP API of servers that drive steps
 - ``mover``: what old producers push to the Redis lists goes to Celery's queues
 - ``lists``: takes entries from these lists, for both of them
-- ``config_file``, ``cli``, ``supervisor``: the old YAML file and command, on Celery
+- ``yaml_file``, ``config_file``: the old YAML file, and Celery's settings of it
+- ``cli``, ``supervisor``: the old command, on Celery
 """

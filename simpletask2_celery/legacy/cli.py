@@ -15,17 +15,16 @@ import yaml
 from celery.app.utils import find_app
 
 from .. import __version__
-from ..publishing import broker
-from ..recovery import schedule
-from . import config_file, supervisor
-from .config_file import KEYS, UNUSED, ConfigFileError
+from . import supervisor, yaml_file
+from .yaml_file import KEYS, UNUSED, ConfigFileError
 
 _SHORT = {"server": "-s", "aclkey": "-a", "redis": "-r", "threads": "-t"}
+_BROKER = "SIMPLETASK2_BROKER_URL"  # of an egress worker
 _OF_THE_FILE_ALONE = ("request_timeout", "stop-signal", "stop-timeout")
 
 
 def _option(name: str) -> click.Option:
-    kind = config_file.TYPES[KEYS[name]][-1]
+    kind = yaml_file.TYPES[KEYS[name]][-1]
     return click.Option(
         [*_SHORT.get(name, "").split(), f"--{name}/--no-{name}" if kind is bool else f"--{name}"],
         type=kind,
@@ -48,11 +47,11 @@ def main(ctx: click.Context, /, app: str | None, config: str | None, **options: 
     """Run Celery's worker and beat for a project's simple tasks."""
     options = {name.replace("_", "-"): v for name, v in options.items() if v is not None}
     try:
-        values = config_file.read(config) if config else {}
+        values = yaml_file.read(config) if config else {}
     except ConfigFileError as error:
         raise click.ClickException(str(error)) from None
     for name, value in options.items():
-        if problem := config_file.check(name, value):
+        if problem := yaml_file.check(name, value):
             raise click.UsageError(f"{problem} (--{name}).")
     ctx.obj = supervisor.Plan(app, config or "command line", {**values, **options})
     for name, value in {"app": app, "config": config, **options}.items():
@@ -105,6 +104,10 @@ def status(plan: supervisor.Plan) -> None:
 @click.pass_obj
 def show_config(plan: supervisor.Plan) -> None:
     """Print what Celery will be told, without passwords."""
+    from ..publishing import broker
+    from ..recovery import schedule
+    from . import config_file
+
     _app_of(plan)
     settings = config_file.celery_settings(plan.values)
     if "broker_url" in settings:
@@ -118,11 +121,36 @@ def show_config(plan: supervisor.Plan) -> None:
     click.echo(yaml.safe_dump(settings, sort_keys=False), nl=False)
 
 
+@main.command()
+@click.pass_obj
+def egress(plan: supervisor.Plan) -> None:
+    """Make the proxy requests of a project here, in the foreground: no -A, no Django.
+
+    Of the file it takes redis, threads, logfile, loglevel and workspace. What the environment says
+    (SIMPLETASK2_BROKER_URL and others) comes first.
+    """
+    yaml_file.log_unused(plan.values, plan.source)
+    environment = dict(os.environ)
+    if "redis" in plan.values:
+        environment.setdefault(_BROKER, yaml_file.broker_url(plan.values["redis"]))
+    if not environment.get(_BROKER):
+        raise click.UsageError(f"Name the broker: redis in the file, --redis, or {_BROKER}.")
+    options = ["--loglevel", plan.loglevel]
+    if plan.logfile:
+        options += ["--logfile", str(plan.logfile)]
+    if "threads" in plan.values:
+        options += ["--concurrency", str(plan.values["threads"])]
+    command = [sys.executable, "-m", "celery", "-A", "simpletask2_celery.egress", "worker"]
+    os.execve(sys.executable, [*command, *options], environment)
+
+
 @main.command(hidden=True)
 @click.argument("role", type=click.Choice(supervisor.ROLES))
 @click.pass_obj
 def child(plan: supervisor.Plan, role: str) -> None:
     """Be the worker or the beat of a supervisor."""
+    from . import config_file
+
     app = _app_of(plan)
     app.conf.update(config_file.celery_settings(plan.values))
     supervisor.end_with_parent()
@@ -138,6 +166,9 @@ def child(plan: supervisor.Plan, role: str) -> None:
 
 def _warn_of_two_brokers(plan: supervisor.Plan) -> None:
     """Warn where the project publishes to another broker than its worker will take from."""
+    from ..publishing import broker
+    from . import config_file
+
     published = _app_of(plan).conf.broker_write_url
     served = config_file.celery_settings(plan.values).get("broker_url", published)
     # The variable replaces what the file says, in the worker as well.

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import click
 
-from . import config_file
+from . import yaml_file
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def run(plan: Plan) -> None:
         format="[%(asctime)s: %(levelname)s/supervisor] %(message)s",
         filename=plan.logfile,
     )
-    config_file.log_unused(plan.values, plan.source)
+    yaml_file.log_unused(plan.values, plan.source)
     # Without a beat where another machine's does the resets.
     roles = ROLES if plan.values.get("do-auto-reset-task", True) else ROLES[:1]
     signals: list[int] = []

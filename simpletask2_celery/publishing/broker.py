@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from celery import current_app
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
+from kombu.pidbox import Mailbox
 from kombu.utils.url import maybe_sanitize_url
 
 from ..conf import conf
@@ -36,9 +37,10 @@ def terminate(task_id: str, signal: str) -> None:
         _mailbox(connection, producer).abcast("revoke", about)
 
 
-def workers(timeout: float) -> list[Worker] | None:
+def workers(timeout: float, egress: str | None = None) -> list[Worker] | None:
     """Return the workers that answer within ``timeout`` seconds, by name.
 
+    With ``egress``, the queue of egress workers, these: their remote control is their own.
     None where nobody can ask them: remote control is off, or the broker has no broadcasts.
     """
     if not current_app.conf.worker_enable_remote_control:
@@ -48,7 +50,8 @@ def workers(timeout: float) -> list[Worker] | None:
     with producer.connection as connection:
         if not connection.supports_exchange_type("fanout"):  # as workers look whether to listen
             return None
-        answers = _mailbox(connection, producer).multi_call("active_queues", timeout=timeout)
+        mailbox = _mailbox(connection, producer, egress)
+        answers = mailbox.multi_call("active_queues", timeout=timeout)
     # Two workers may have one name, and other queues each.
     found = [
         Worker(name, [queue["name"] for queue in said] if isinstance(said, list) else None)
@@ -97,8 +100,11 @@ def messages_in_queue(channel: str) -> float:
         return 0
 
 
-def _mailbox(connection: Connection, producer: Any) -> Any:
+def _mailbox(connection: Connection, producer: Any, namespace: str | None = None) -> Any:
     mailbox = current_app.control.mailbox(connection)
+    if namespace is not None:
+        alone = Mailbox(namespace, type="fanout", accept=["json"], reply_queue_expires=10.0)
+        mailbox = alone(connection)
     # Celery would take a producer of its pool, which waits without end.
     mailbox.producer_or_acquire = lambda *_, **__: nullcontext(producer)
     return mailbox

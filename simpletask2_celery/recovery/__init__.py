@@ -8,4 +8,5 @@
 - ``board``, ``keeper``: notes of what each process runs, and what is done for a dead one
 - ``threads``: threads that look after something for as long as a worker lives
 - ``hints``: what processes tell each other by the project's cache
+- ``requests_out``: when requests went to egress workers and came back, by these hints
 """

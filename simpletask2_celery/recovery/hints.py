@@ -61,8 +61,10 @@ def put_fields(name: str, texts: dict[str, str], seconds: int) -> None:
     """Give texts as fields of a name; it is kept for so many seconds since its last change."""
 
     def of_redis(redis: Any) -> None:
-        redis.hset(key(name), mapping=texts)
-        redis.expire(key(name), seconds)
+        with redis.pipeline(transaction=False) as pipe:
+            pipe.hset(key(name), mapping=texts)
+            pipe.expire(key(name), seconds)
+            pipe.execute()
 
     def of_cache(cache: Any) -> None:
         keys = {_field_key(name, field): text for field, text in texts.items()}

@@ -30,6 +30,7 @@ class Ended(NamedTuple):
     data: Any = None
     error: BaseException | None = None
     request_seconds: float | None = None
+    request_error: str | None = None
 
 
 def is_wanted(signal: Signal, model: type) -> bool:

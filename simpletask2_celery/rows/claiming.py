@@ -150,6 +150,37 @@ def _free(using: str) -> Q:
     return Q(start_time=None) | Q(start_time__lt=over)
 
 
+def go_on(model: type[R], using: str, pk: Any, step: int, token: datetime.datetime) -> R:
+    """Start the step after ``step`` of a row whose request another machine has made; load it.
+
+    ``token`` is the claim of the run that has handed the request over. Raises AnswerLate where
+    that claim is lost or over, or another message has brought the answer.
+    """
+    now = clock.now(using)
+    lease = clock.after(now, model.do_task_timeout)
+    values = {**states.step(step + 1, now), "auto_reset_time": lease, **memory.taken_up(model)}
+    where = {"pk": pk, "status": DOING, "start_time": token, "current_step": step}
+    waiting = tables.owned(model, using).filter(**where)
+    started = {"status": DOING, "start_time": token, **values}
+    attempt: Callable[[], R | None] = partial(
+        store.claim, model, using, where, values, not_after={}
+    )
+
+    def landed() -> R | None:
+        return tables.load(model, using, pk) if store.landed(model, using, pk, started) else None
+
+    row = retrying.persist(using, attempt, landed)
+    if row is None and retrying.persist(using, waiting.exists):  # somebody's transaction locks it
+        is_taken = store.persist(model, using, pk, started, lambda: waiting.update(**values))
+        row = tables.load(model, using, pk) if is_taken else None
+    if row is None:
+        why = _why_not(model, using, pk, step=step + 1)
+        raise exceptions.AnswerLate(why.code, why.message)
+    fence.set_around(row, using)
+    _correct_lease(row, now)
+    return row
+
+
 def take_step(model: type[R], using: str, pk: Any, step: int) -> R:
     """Start step ``step`` > 1 of a row that no claim travels with, and load it.
 

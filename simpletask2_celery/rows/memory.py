@@ -45,12 +45,7 @@ def begun(model: Any, now: datetime.datetime, resume: bool) -> dict[str, Any]:
     """
     if not model._is_durable:
         return {}
-    request = current_task.request if current_task else None
-    values: dict[str, Any] = {
-        "attempts": _ONE_ATTEMPT_MORE,
-        "worker": _name(request and request.hostname),
-        "celery_id": _name(request and request.id),
-    }
+    values: dict[str, Any] = {"attempts": _ONE_ATTEMPT_MORE, **taken_up(model)}
     if not (resume and model.resume):
         return {**values, "completed_step": 0, "pending_request": None}
     values["current_step"] = _NEXT_STEP
@@ -58,6 +53,17 @@ def begun(model: Any, now: datetime.datetime, resume: bool) -> dict[str, Any]:
         is_next = When(completed_step=before, then=Value(now, model._meta.get_field(column)))
         values[column] = Case(is_next, default=F(column))
     return values
+
+
+def taken_up(model: Any) -> dict[str, Any]:
+    """Return the columns of a row that this process goes on with: who it is."""
+    if not model._is_durable:
+        return {}
+    request = current_task.request if current_task else None
+    return {
+        "worker": _name(request and request.hostname),
+        "celery_id": _name(request and request.id),
+    }
 
 
 def resumes(row: Any) -> bool:

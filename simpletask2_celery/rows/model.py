@@ -54,6 +54,9 @@ class Row(models.Model):
     task_wait_timeout = 300
     #: Seconds after which beat's entry deletes a DONE row; None for never.
     keep_done: float | None = None
+    #: The Celery queue of the egress worker that makes the proxy requests of these rows. None: as
+    #: DJANGO_SIMPLETASK2_PROXY_QUEUE says; "": the row's own worker makes them.
+    proxy_queue: str | None = None
 
     #: True of models.DurableTask, whose rows have the columns of ``memory``.
     _is_durable = False

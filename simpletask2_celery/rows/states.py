@@ -33,6 +33,11 @@ def step(number: int, now: datetime.datetime) -> dict[str, Any]:
     return values
 
 
+def hand_over(number: int, lease: datetime.datetime) -> dict[str, Any]:
+    """Return the columns of a row whose step ``number`` waits, until ``lease``, for an answer."""
+    return {"current_step": number, "auto_reset_time": lease}
+
+
 def end(now: datetime.datetime, success: bool | None) -> dict[str, Any]:
     """Return the columns of a row that is DONE ``now``."""
     return {**mark(now), "success": success}

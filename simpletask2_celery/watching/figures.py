@@ -22,7 +22,7 @@ from ..recovery import auto_reset, hints, overdue
 from ..rows import at_once, databases
 from ..rows import model as row_model
 from ..rows.model import Row
-from . import counts, history, kinds, queues
+from . import counts, egress, history, kinds, queues
 from .counts import Counts
 from .history import Bucket, Times
 from .kinds import Kind
@@ -89,6 +89,8 @@ class Figures:
     served: list[Queue] | None
     last_reset: float | None
     is_reset_missing: bool
+    #: {queue of proxy requests: egress workers that answer}
+    egress: dict[str, int] | None = None
 
     @property
     def unserved(self) -> list[Queue]:
@@ -138,6 +140,7 @@ def read(task_models: Iterable[type[Row]] | None = None, history: bool = True) -
         served=_served_if_known(tables, workers),
         last_reset=age,
         is_reset_missing=is_missing,
+        egress=values["egress"],
     )
 
 
@@ -177,7 +180,12 @@ def outside(ping: float) -> dict[str, Callable[[], Any]]:
     The workers have ``ping`` seconds to answer which queues they serve.
     """
     workers = partial(broker.workers, ping)
-    return {"broker": _seconds_of_broker, "workers": workers, "last reset": _last_reset}
+    return {
+        "broker": _seconds_of_broker,
+        "workers": workers,
+        "last reset": _last_reset,
+        "egress": partial(egress.serving, ping),
+    }
 
 
 def _seconds_of_broker() -> float:

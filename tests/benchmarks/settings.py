@@ -38,6 +38,9 @@ PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "procrastinate_job"
 BACKENDS = {"tasks": f"{OURS}.django_tasks.CeleryBackend"}
 TASKS = {"default": {"BACKEND": BACKENDS.get(SIDE, "django_tasks_db.DatabaseBackend")}}
 
+if "BENCH_EGRESS" in os.environ:
+    DJANGO_SIMPLETASK2_PROXY_QUEUE = os.environ["BENCH_EGRESS"]
+
 if SIDE == "original":
     ROOT_URLCONF = "tests.benchmarks.urls"
 if LIBRARY:

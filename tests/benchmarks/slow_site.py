@@ -3,15 +3,17 @@
 import asyncio
 import sys
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
+ANSWER = HEAD % (5, b"hello")
+LARGE = HEAD % (10 * 1024 * 1024, b"x" * 10 * 1024 * 1024)  # of "/large"
 
 
 async def serve(reader, writer):
     try:
         while True:
-            await reader.readuntil(b"\r\n\r\n")
+            request = await reader.readuntil(b"\r\n\r\n")
             await asyncio.sleep(1)
-            writer.write(ANSWER)
+            writer.write(LARGE if request.startswith(b"GET /large") else ANSWER)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         pass

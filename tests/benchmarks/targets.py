@@ -95,6 +95,9 @@ TARGETS = [
     ),
     Target("proxy steps, MiB", of("proxies", "memory"), 300, False),
     Target("proxy steps, connections", of("proxies", "connections"), 20, False),
+    Target("proxy steps by an egress worker, s", of("egress", "seconds"), 8, False),
+    Target("other rows meanwhile, times alone", of("egress", "share"), 0.7),
+    Target("an egress worker, MiB", of("egress", "memory"), 300, False),
     Target("a million rows, times an empty table", of("aging", "ratio"), 1.2, False),
     Target(
         "the dashboard's slowest read of a million rows, ms",

@@ -50,6 +50,7 @@ def test_a_quick_run_reports_both_systems():
         (["saves", "bulk", "memory"], ["Rows saved and", "1,000 rows at once", "`publish_many("]),
         (["aging", "watching", "imports"], ["A table with", "What the dashboard", "`django.setup"]),
         (["proxies", "limits"], ["50 proxy steps", "What is left"]),
+        (["egress"], ["50 requests of a second"]),
         (["resets"], ["`Model.do_auto_reset()`"]),
     ],
 )

@@ -19,7 +19,9 @@ ABOUT = {"signal", "sender", "task_info", "pk", "using", "channel", "label"}
 ARGUMENTS = {
     "task_published": ABOUT,
     "task_started": ABOUT | {"row"},
-    "step_finished": ABOUT | {"row", "step", "seconds", "request_seconds", "success", "error"},
+    "step_finished": ABOUT
+    | {"row", "step", "seconds", "request_seconds", "request_error"}
+    | {"success", "error"},
     "task_finished": ABOUT | {"row", "success", "error", "seconds"},
     "task_reset": ABOUT | {"row", "reason"},
 }

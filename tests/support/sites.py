@@ -52,9 +52,9 @@ class Answers(BaseHTTPRequestHandler):
         self.send_response(302 if to else 200)
         if to:
             self.send_header("Location", to[0])
-        self.send_header("Content-Length", "5")
+        self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
-        self.wfile.write(b"hello")
+        self.wfile.write(self.server.body)
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -73,6 +73,7 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answers)
         self.connections = 0
         self.seen = []
+        self.body = b"hello"
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(CERTIFICATE)

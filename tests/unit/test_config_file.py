@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 from kombu import Connection
 
-from simpletask2_celery.legacy import config_file
+from simpletask2_celery.legacy import config_file, yaml_file
 from simpletask2_celery.legacy.config_file import ConfigFileError
 from tests.support.yaml_file import SEED
 
@@ -75,7 +75,7 @@ def test_keys_without_a_meaning_are_named_once(file, caplog):
     ],
 )
 def test_a_redis_url_becomes_a_brokers(url, expected):
-    made = config_file.broker_url(url)
+    made = yaml_file.broker_url(url)
     assert made == expected
     Connection(made)
     app = Celery("x", set_as_current=False, broker=made)

@@ -26,6 +26,7 @@ PUBLIC = {
     "admin": ["SimpleTaskAdmin", "SimpleTaskAdminMixin"],
     "config_file": ["ConfigFileError", "load"],
     "django_tasks": ["CeleryBackend", "durable"],
+    "egress": ["app", "fetch"],
     "exceptions": ["ClaimLost", "DjangoSimpleTask2Error", "MESSAGES"],
     "figures": ["Bucket", "Counts", "Figures", "ModelFigures", "Times", "read"],
     "health": ["Finding", "check"],
@@ -46,7 +47,7 @@ PUBLIC = {
         "task_retried",
         "task_started",
     ],
-    "tasks": ["create", "do_auto_reset", "do_prune", "do_task"],
+    "tasks": ["create", "do_auto_reset", "do_prune", "do_task", "go_on"],
     "testing": [
         *("Answer", "Published", "PublishedMessage", "Run", "Unanswered"),
         *("answering", "published", "run"),

@@ -9,9 +9,11 @@ import difflib
 import inspect
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 import requests
@@ -28,6 +30,7 @@ MakeAdapter = Callable[[Policy], HTTPAdapter]
 
 _KEYWORDS = sorted(set(inspect.signature(requests.Session.request).parameters) - {"self"})
 _PAIRS = ("auth", "cert", "timeout")  # which requests takes as tuples, and JSON has as lists
+_encoding = threading.Lock()
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # to send twice
 
 
@@ -44,7 +47,15 @@ class _Sessions(dict[Policy, requests.Session]):
 
 
 _sessions = _Sessions(Adapter)
-os.register_at_fork(after_in_child=_sessions.clear)
+
+
+def _forget_parent() -> None:
+    global _encoding
+    _encoding = threading.Lock()
+    _sessions.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 @contextmanager
@@ -75,7 +86,12 @@ def fetch(task_info: str, request: Any, policy: Policy | None = None) -> dict[st
         reason = str(error)
     except Exception as error:  # requests raises nearly anything for a bad argument
         reason = masking.reason(error)
-    about = {"task_info": task_info, "duration": time.perf_counter() - began}
+    return failure(task_info, request, reason, time.perf_counter() - began)
+
+
+def failure(task_info: str, request: Any, reason: str, seconds: float = 0.0) -> dict[str, Any]:
+    """Log that a request has no answer, and return what the next step gets in its place."""
+    about = {"task_info": task_info, "duration": seconds}
     logger.info("%s: proxy request failed: %s", task_info, reason, extra=about)
     text = f"task {task_info} proxy request {masking.request(request)} failed: {reason}"
     return {
@@ -108,6 +124,7 @@ def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
     _require_valid(request, policy)
     pairs = {name: tuple(request[name]) for name in _PAIRS if isinstance(request.get(name), list)}
     options = {"timeout": policy.timeout, **request, **pairs, "stream": True}
+    options["timeout"] = _limited(options["timeout"], policy.longest)
     with _response(options, policy) as response:
         body = bytearray()
         for chunk in response.iter_content(16 * 1024):
@@ -115,11 +132,28 @@ def _exchange(request: Any, policy: Policy) -> dict[str, Any]:
             if len(body) > policy.max_size:
                 raise Refused(f"the response is over {policy.max_size} bytes")
         return {
-            "proxied_content": base64.encodebytes(body).decode("ascii"),
+            "proxied_content": _base64(body),
             "proxied_error": None,
             "proxied_status": response.status_code,
             "proxied_headers": dict(response.headers),
         }
+
+
+def _base64(body: bytearray) -> str:
+    """Return the body as text, and empty it; large ones by one thread at a time, for the memory."""
+    with _encoding:
+        text = base64.encodebytes(body).decode("ascii")
+        body.clear()
+        return text
+
+
+def _limited(timeout: Any, longest: float) -> Any:
+    """Return a timeout of requests, in which no limit is above ``longest``, and none is missing."""
+    if longest == inf:
+        return timeout
+    if isinstance(timeout, tuple):
+        return tuple(_limited(one, longest) for one in timeout)
+    return longest if timeout is None else min(timeout, longest)
 
 
 def _response(options: dict[str, Any], policy: Policy) -> requests.Response:

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -45,7 +46,8 @@ class Refused(Exception):
 class Policy(NamedTuple):
     """What a request may reach, in seconds how long it may take, in bytes what it may bring.
 
-    Without schemes any scheme is allowed, without hosts any host.
+    Without schemes any scheme is allowed, without hosts any host. ``setting`` is how the names
+    of its settings begin. What is allowed has to be allowed by ``also``, too, if there is one.
     """
 
     schemes: tuple[str, ...] = ()
@@ -53,22 +55,62 @@ class Policy(NamedTuple):
     refuse_private: bool = False
     timeout: float = 30.0
     max_size: int = 10 * 1024 * 1024
+    setting: str = _SETTING
+    also: "Policy | None" = None
+
+    def tightened(self, also: "Policy") -> "Policy":
+        """Return this policy, which ``also`` makes narrower and never wider."""
+        return self._replace(
+            refuse_private=self.refuse_private or also.refuse_private,
+            timeout=min(self.timeout, also.timeout),
+            max_size=min(self.max_size, also.max_size),
+            also=also,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a message carries of this policy."""
+        names = ("schemes", "hosts", "refuse_private", "timeout", "max_size")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def of_json(cls, value: Any) -> "Policy":
+        """Return the policy that a message carries. Raises Refused for what is none."""
+        kinds: dict[str, Any] = {
+            **{"schemes": list, "hosts": list, "refuse_private": bool},
+            **{"timeout": (int, float), "max_size": int},
+        }
+        is_policy = isinstance(value, dict) and value.keys() == kinds.keys()
+        if not is_policy or not all(isinstance(value[name], kinds[name]) for name in kinds):
+            raise Refused("its message has no policy that this version knows")
+        names = [*value["schemes"], *value["hosts"]]
+        if not all(isinstance(name, str) for name in names):
+            raise Refused("its message has no policy that this version knows")
+        schemes, hosts = tuple(value["schemes"]), tuple(value["hosts"])
+        return cls(**{**value, "schemes": schemes, "hosts": hosts})
+
+    @property
+    def longest(self) -> float:
+        """The seconds that a request of its own ``timeout`` may ask for."""
+        return self.also.timeout if self.also else inf
 
     @property
     def needs_direct(self) -> bool:
         """Whether a proxy server between us and the host would get around the policy."""
-        return bool(self.hosts) or self.refuse_private
+        hosts = self.hosts or (self.also and self.also.hosts)
+        return bool(hosts) or self.refuse_private
 
     def require(self, scheme: str, host: str) -> None:
         """Raise Refused unless the scheme and the host are allowed."""
         if self.schemes and scheme not in self.schemes:
-            raise Refused(f"{_SETTING}_ALLOWED_SCHEMES has no {scheme!r}")
+            raise Refused(f"{self.setting}_ALLOWED_SCHEMES has no {scheme!r}")
         name = f"[{host}]" if ":" in host else host.rstrip(".").lower()
         # Matched as in Django's ALLOWED_HOSTS.
         patterns = {pattern.lower() for pattern in self.hosts}
         domains = tuple(pattern for pattern in patterns if pattern.startswith("."))
         if patterns and not (patterns & {"*", name} or f".{name}".endswith(domains)):
-            raise Refused(f"{_SETTING}_ALLOWED_HOSTS has no {name!r}")
+            raise Refused(f"{self.setting}_ALLOWED_HOSTS has no {name!r}")
+        if self.also:
+            self.also.require(scheme, host)
 
 
 def current() -> Policy:

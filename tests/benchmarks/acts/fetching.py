@@ -4,11 +4,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 
-def publish(url, count):
+def publish(url, count, large=0):
+    """Publish rows; so many more, among them, have an answer of 10 MiB."""
     from tests.benchmarks.simple.models import Fetch
 
-    rows = Fetch.objects.bulk_create(Fetch(url=url) for _ in range(count))
+    urls = [url] * count
+    for number in range(large):
+        urls.insert(number * len(urls) // large, f"{url}large")
+    rows = Fetch.objects.bulk_create(Fetch(url=one) for one in urls)
     return Fetch.publish_many(rows)
+
+
+def publish_others(count):
+    """Publish rows that ask for nothing."""
+    from tests.benchmarks.simple.models import Task
+
+    return Task.publish_many(Task.objects.bulk_create(Task(name="you") for _ in range(count)))
 
 
 def publish_by_hand(url, count):

@@ -105,6 +105,20 @@ def test_steps_and_their_requests_are_timed_apart(using, connected, slow_site):
     assert counted("step_seconds_count", **{**step, "step": "4"}) > 0
 
 
+def test_requests_are_counted_by_their_outcome(using, connected, site):
+    about = {"model": "jobs.steps", "channel": "default"}
+
+    def now():
+        name = "proxy_requests_total"
+        return [counted(name, outcome=outcome, **about) for outcome in ("answer", "error")]
+
+    before = now()
+    for url in (f"http://127.0.0.1:{site.server_port}/", "http://127.0.0.1:1/", "ftp://a/"):
+        row = Steps.objects.using(using).create(what="proxied", url=url)
+        executor.run(Steps, using, row.pk)
+    assert now() == [before[0] + 1, before[1] + 2]
+
+
 def test_a_second_connection_counts_nothing_twice(using, connected):
     metrics.connect()
     before = counted("published_total", **JOB)

@@ -102,6 +102,7 @@ def test_the_time_of_a_request_is_told_apart_from_its_steps(using, heard, slow_s
     assert [step for step, _ in told] == [1, 2, 3, 4]
     assert 1 <= told[0][1] < 5 and {seconds for _, seconds in told[1:]} == {None}
     assert heard.of("step_finished")[0]["seconds"] < 1
+    assert {one["request_error"] for one in heard.of("step_finished")} == {None}
     assert heard.of("task_finished")[0]["seconds"] >= 1
 
 

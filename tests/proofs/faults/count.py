@@ -71,7 +71,8 @@ def overlaps(ledger):
     """Return the rows that a second claim ran while the first ran and had its lease.
 
     A claim ends with its handler, with the last sign of life of a process that was
-    killed, with its lease, or with an operator who takes it away.
+    killed, with its lease, or with an operator who takes it away. Where requests are
+    handed over, each step is a run of its own, with a lease of its own.
     """
     found = []
     taken = defaultdict(list)
@@ -80,11 +81,14 @@ def overlaps(ledger):
         if line.what in ("reset", "deleted", "done"):
             taken[line.row].append(line.began)
         elif line.what == "step":
-            claims[line.row, line.token, line.process].append(line)
+            step = line.step if line.row.startswith("shop.asking:") else None
+            claims[line.row, line.token, line.process, step].append(line)
     by_row = defaultdict(list)
-    for (row, _, _), lines in claims.items():
+    for (row, _, _, step), lines in claims.items():
         began = min(line.began for line in lines)
-        ends = [max(line.seen for line in lines), lines[0].claimed + LEASE]
+        ends = [max(line.seen for line in lines)]
+        if step is None:
+            ends.append(lines[0].claimed + LEASE)
         ends += [when for when in taken[row] if when >= began]
         by_row[row].append((began, min(ends)))
     for row, spans in sorted(by_row.items()):

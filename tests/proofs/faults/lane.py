@@ -51,7 +51,7 @@ def set_up(folder, broker, database):
     for alias in ("default", "ledger"):
         call_command("migrate", run_syncdb=True, database=alias, verbosity=0)
     with connection.cursor() as cursor:
-        for table in ("job", "steps", "durable"):
+        for table in ("job", "steps", "durable", "asking"):
             for statement in TRIGGERS[connection.vendor]:
                 cursor.execute(statement.format(table=table))
 

@@ -306,3 +306,6 @@ def handler_slow(rig):
 @fault("handler that saves its row in every way, and loses it")
 def handler_saves(rig):
     operate(rig, "reset", reset, what=["saves"])
+
+
+from tests.proofs.faults import egress  # noqa: E402, F401  more faults

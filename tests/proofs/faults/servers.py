@@ -143,7 +143,7 @@ class RabbitMQ(Process):
         self.epmd_port, self.dist_port = free_port(), free_port()
         (self.folder / "enabled_plugins").write_text("[].\n")
         (self.folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
+            f"listeners.tcp.default = 127.0.0.1:{self.port}\nmax_message_size = 2000000\n"
         )
         self.epmd = subprocess.Popen(
             [on_path("epmd"), "-port", str(self.epmd_port), "-address", "127.0.0.1"],

@@ -98,3 +98,5 @@ class Write(models.Model):
 
 
 TASKS = [Job, Steps, Durable]
+
+from . import asking  # noqa: E402, F401  a model and a line of TASKS more
