@@ -32,7 +32,7 @@ _HOOKS = {
     *("do_task_timeout", "task_wait_timeout", "get_do_task_timeout", "get_task_wait_timeout"),
     *("get_channel_name", "channel_name", "get_redis_conn", "SIMPLE_TASK_FIELDS"),
     *("current_step_display", "final_step_number", "keep_done"),
-    *("get_celery_name", "get_urgency"),
+    *("get_celery_name", "get_urgency", "proxy_queue"),
 }
 _NAMES = {
     name
