@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from django.db import connections
@@ -136,6 +137,32 @@ def async_handlers() -> Problems:
                 "handler without async.",
                 model,
             )
+
+
+@check(id="simpletask2_celery.W018")
+def requests_with_files() -> Problems:
+    """A step that asks for a request with files, which no row that resumes can keep."""
+    for model, name in each_handler():
+        is_kept = model._is_durable and of_class(model, "resume") is True
+        function = inspect.unwrap(getattr(model, name)) if is_kept else None
+        if {"proxy", "files"} <= _texts_in(getattr(function, "__code__", None)):
+            yield (
+                f"{model.__name__}.{name} asks for a request with files, and {model.__name__} has "
+                "resume = True. A row keeps a request as JSON, which holds no files: after a "
+                "failure the step that asked for it runs again.",
+                "Make that step repeatable, and silence this check; or send the content as data or "
+                "json.",
+                model,
+            )
+
+
+def _texts_in(value: Any) -> set[str]:
+    """Return the constant texts of a function's code, as the keys of its dicts."""
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, CodeType):
+        value = value.co_consts
+    return set().union(*map(_texts_in, value)) if isinstance(value, (tuple, frozenset)) else set()
 
 
 def _with_atomic_steps() -> list[Any]:

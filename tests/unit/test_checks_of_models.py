@@ -81,6 +81,7 @@ EXPECTED = {
     "AtomicOne": [("E014", "atomic_steps has to be True or False, not 1.")],
     "OptionsOfSimple": [("W016", "has autoretry_for, max_retries, resume, which nobody reads")],
     "AtomicAsync": [("W017", "AtomicAsync.do_task_main_step2 is async, and AtomicAsync has")],
+    "ResumedUpload": [("W018", "ResumedUpload.do_task_main_step1 asks for a request with files")],
     "StateOfParent": [("E016", "in the table of PlainParent, and their attempts and errors")],
 }
 

@@ -414,6 +414,28 @@ class AtomicAsync(DurableTask):
     async def do_task_main_step2(self, payload): ...
 
 
+class ResumedUpload(DurableTask):
+    resume = True
+    final_step = 2
+
+    def do_task_main_step1(self, payload):
+        return {"proxy": {"method": "POST", "url": "https://example.com", "files": {"a": b"x"}}}
+
+    def do_task_main_step2(self, payload): ...
+
+
+class ResumedText(DurableTask):
+    """Nothing is wrong with it."""
+
+    resume = True
+    final_step = 2
+
+    def do_task_main_step1(self, payload):
+        return {"proxy": {"method": "POST", "url": "https://example.com", "data": "a file"}}
+
+    def do_task_main_step2(self, payload): ...
+
+
 class StateOfParent(PlainParent, DurableTask):
     pass
 
