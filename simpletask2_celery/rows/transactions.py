@@ -17,8 +17,14 @@ def savepoint(using: str) -> AbstractContextManager[None]:
     transaction around, and nothing is done; nor in one :func:`of_step`, which an error ends.
     """
     connection: Any = connections[using]
-    is_of_others = connection.in_atomic_block and connection.atomic_blocks[-1] not in _of_steps
+    is_of_others = connection.in_atomic_block and not is_of_step(using)
     return _savepoint(connection) if is_of_others else nullcontext()
+
+
+def is_of_step(using: str) -> bool:
+    """Tell whether the innermost transaction is that of an atomic step."""
+    blocks = connections[using].atomic_blocks
+    return bool(blocks) and blocks[-1] in _of_steps
 
 
 @contextmanager

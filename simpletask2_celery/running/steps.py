@@ -12,7 +12,15 @@ from asgiref.sync import async_to_sync
 from celery.exceptions import SoftTimeLimitExceeded
 
 from .. import exceptions
-from ..rows import fence, greenlets, interruptions, sessions, task_info, transitions
+from ..rows import (
+    fence,
+    greenlets,
+    interruptions,
+    sessions,
+    task_info,
+    transactions,
+    transitions,
+)
 from ..rows.announcing import Ended
 from ..rows.model import Row
 from ..rows.transactions import savepoint
@@ -103,7 +111,7 @@ def handle(row: Row, step: int, payload: dict[str, Any]) -> Ended:
                 data = _awaited(data)
             _require_that_all_has_run(row, step, data)
     except BaseException as error:
-        is_claim_lost = isinstance(error, exceptions.ClaimLost) and not fence.is_held(row)
+        is_claim_lost = isinstance(error, exceptions.ClaimLost) and _has_lost_its_claim(row)
         if interruptions.is_interruption(error) or is_claim_lost:  # this run's, no other row's
             raise
         ended = Ended(step, time.perf_counter() - began, error=error)
@@ -148,6 +156,11 @@ def outcome(row: Row, step: int, data: Any) -> dict[str, Any]:
         "next_step": step + 1,
         "data": data,
     }
+
+
+def _has_lost_its_claim(row: Row) -> bool:
+    """Tell whether a run has lost its claim; in an atomic step its rollback has to come first."""
+    return not transactions.is_of_step(str(row._state.db)) and not fence.is_held(row)
 
 
 def _of_the_user(frames: TracebackType | None) -> TracebackType | None:

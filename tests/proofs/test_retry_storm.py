@@ -46,8 +46,9 @@ def messages():
         if not IS_REDIS:
             return channel.queue_declare(queue_name(), passive=True).message_count
         name = queue_name().encode()
-        taken = channel.client.hvals(channel.unacked_key)
-        return channel.client.llen(queue_name()) + sum(name in one for one in taken)
+        with channel.client.pipeline() as both:  # or one taken meanwhile would count twice
+            waiting, taken = both.llen(queue_name()).hvals(channel.unacked_key).execute()
+        return waiting + sum(name in one for one in taken)
 
 
 def memory(group):
