@@ -157,9 +157,13 @@ class SimpleTaskAdminMixin(Base):
         memory = ["task_attempts", "task_next"] if self.model._is_durable else []
         return [name, *own[:FIRST], state, steps, *memory, *others]
 
-    def get_actions(self, request: HttpRequest) -> Any:
-        """Return the actions; those of durable rows only where the model's are."""
-        actions = super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
+        """Return the actions; those of durable rows only where the model's are.
+
+        Django 6.1 and later say for which page they are.
+        """
+        where = () if action_location is None else (action_location,)
+        actions = super().get_actions(request, *where)
         if not self.model._is_durable:
             for one in DURABLE_ACTIONS:
                 actions.pop(one.__name__, None)

@@ -14,11 +14,14 @@ def savepoint(using: str) -> AbstractContextManager[None]:
 
     A broken transaction, of a test, of eager mode or of ATOMIC_REQUESTS, would keep the row from
     being written DONE. After other errors what was written stays. In a worker there is no
-    transaction around, and nothing is done; nor in one :func:`of_step`, which an error ends.
+    transaction around, and nothing is done; nor on PostgreSQL in one :func:`of_step`, which an
+    error ends there. Elsewhere a savepoint that is gone shows that the server has ended the
+    transaction, as MySQL does for a deadlock, and that what came after it began another one.
     """
     connection: Any = connections[using]
-    is_of_others = connection.in_atomic_block and not is_of_step(using)
-    return _savepoint(connection) if is_of_others else nullcontext()
+    is_ended = connection.vendor == "postgresql" and is_of_step(using)
+    needs_one = connection.in_atomic_block and not is_ended
+    return _savepoint(connection) if needs_one else nullcontext()
 
 
 def is_of_step(using: str) -> bool:
