@@ -61,8 +61,10 @@ def test_the_old_servers_file_is_enough(tmp_path, worker, site):
             start_new_session=True,
         )
         stack.callback(kill, out)
-        own = worker(CHILD_PROXY_QUEUE=queue)
-        row = Steps.objects.create(what="proxied", url=f"http://127.0.0.1:{site.server_port}/")
+        own = worker(CHILD_BROKER_URL=broker.url, CHILD_PROXY_QUEUE=queue)
+        row = Steps(what="proxied", url=f"http://127.0.0.1:{site.server_port}/")
+        Steps.objects.bulk_create([row])
+        publish(Steps, "default", broker.url)
         wait_until(done(row), 60, own.log)
         assert row.success and row.note.startswith("1|None;2|200;")
         text = Path(log.name).read_text()
@@ -94,8 +96,10 @@ def test_the_machine_narrows_what_the_project_allows(worker, egress, site):
     with on_redis() as broker:
         ports = [site.server_port]
         egress(broker, ports=ports, SIMPLETASK2_PROXY_ALLOWED_HOSTS="a.example")
-        own = worker(CHILD_PROXY_QUEUE=broker.queue)
-        row = Steps.objects.create(what="proxied_dict", url=f"http://127.0.0.1:{site.server_port}/")
+        own = worker(CHILD_BROKER_URL=broker.url, CHILD_PROXY_QUEUE=broker.queue)
+        row = Steps(what="proxied_dict", url=f"http://127.0.0.1:{site.server_port}/")
+        Steps.objects.bulk_create([row])
+        publish(Steps, "default", broker.url)
         wait_until(done(row), 60, own.log)
     assert "SIMPLETASK2_PROXY_ALLOWED_HOSTS has no '127.0.0.1'" in row.note
     assert site.seen == []
@@ -124,9 +128,10 @@ def test_health_and_dashboard_know_whether_an_egress_worker_is_there(
 def test_the_timeline_shows_how_long_a_request_was_out(worker, egress, site, admin_client):
     with on_redis() as broker:
         egress(broker, ports=[site.server_port])
-        own = worker(CHILD_PROXY_QUEUE=broker.queue)
-        url = f"http://127.0.0.1:{site.server_port}/?wait=1"
-        row = Steps.objects.create(what="proxied", url=url)
+        own = worker(CHILD_BROKER_URL=broker.url, CHILD_PROXY_QUEUE=broker.queue)
+        row = Steps(what="proxied", url=f"http://127.0.0.1:{site.server_port}/?wait=1")
+        Steps.objects.bulk_create([row])
+        publish(Steps, "default", broker.url)
         wait_until(lambda: requests_out.times(load(row)), 60, own.log)
         assert [len(times) for times in requests_out.times(load(row)).values()] == [1]
         wait_until(done(row), 60, own.log)
