@@ -76,8 +76,9 @@ def on_rabbitmq():
     finally:
         rabbitmqctl("delete_user", user)
         with current_app.connection_for_write(RABBITMQ) as connection:
-            for name in (queue, own_queue()):
-                connection.default_channel.queue_delete(name)
+            connection.default_channel.queue_delete(queue)
+            if os.environ["TEST_BROKER_URL"].startswith("redis"):  # or other tests need it
+                connection.default_channel.queue_delete(own_queue())
 
 
 def permissions(queue, reply):
