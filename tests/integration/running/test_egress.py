@@ -2,7 +2,9 @@
 
 import base64
 import datetime
+import gc
 import logging
+import warnings
 
 import pytest
 from celery import current_app
@@ -24,9 +26,21 @@ ANSWER = {
 }
 
 
+# amqp leaves the socket of a connection that has failed to Python.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 @pytest.fixture(autouse=True)
 def proxy_queue(settings):
+    """Set the queue, and leave no connection of this test to the next one."""
     settings.DJANGO_SIMPLETASK2_PROXY_QUEUE = queue_name("a")
+    yield
+    kept = requesting._sender(current_app._get_current_object())._kept
+    while kept:
+        kept.pop().connection.release()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def make(model, using, what="always_proxied", **fields):

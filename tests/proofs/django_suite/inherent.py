@@ -69,6 +69,7 @@ IN_RUNS = {
     "a run that deletes its row asks for its claim first, in one transaction": [
         "delete.tests.DeletionTests.test_bulk",
         "delete.tests.DeletionTests.test_can_defer_constraint_checks",
+        "delete.tests.DeletionTests.test_db_*",
         "delete.tests.DeletionTests.test_large_delete_related",
         "delete.tests.DeletionTests.test_only_referenced_fields_selected",
         "delete.tests.DeletionTests.test_proxied_model_duplicate_queries",
