@@ -72,10 +72,7 @@ def do_task(
             name = task_info.short(f"{app_label}.{model}: {len(ids)} ids")
             return _answer(name, exceptions.error(exceptions.BAD_TASK_INFO, task_info=name))
         return _run_each(request, app_label, model, ids, using)
-    answer = _run(request, app_label, model, id, using)
-    if request.ignore_result and not request.is_eager:
-        return envelope.in_words(answer)
-    return answer
+    return _told(request, _run(request, app_label, model, id, using))
 
 
 @shared_task(bind=True, name=GO_ON, **OF_ROWS)
@@ -102,10 +99,14 @@ def go_on(
     """
     back: dict[str, Any] = {"step": step, "token": token, "answer": answer, "seconds": seconds}
     back |= {"request_seconds": request_seconds, "since": since}
-    envelope_of_row = _run(self.request, app_label, model, id, using, back)
-    if self.request.ignore_result and not self.request.is_eager:
-        return envelope.in_words(envelope_of_row)
-    return envelope_of_row
+    return _told(self.request, _run(self.request, app_label, model, id, using, back))
+
+
+def _told(request: Context, answer: dict[str, Any]) -> dict[str, Any] | str:
+    """Return what Celery gets of a row's answer: a line for its log, where nobody stores it."""
+    if request.ignore_result and not request.is_eager:
+        return envelope.in_words(answer)
+    return answer
 
 
 def _run(
