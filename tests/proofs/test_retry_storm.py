@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -93,5 +92,5 @@ def test_a_thousand_rows_that_fail_and_are_retried_drown_nobody(worker, beat, op
     assert ROWS * ATTEMPTS <= received <= ROWS * ATTEMPTS * 1.02
     # Celery keeps what a failed task has had until Python collects it: half a MiB a failure.
     assert second < 1.25 * first and second < 700
-    time.sleep(1)
-    assert messages() == 0
+    # The last resets and acknowledgements are on their way while the machine has other work.
+    wait_until(lambda: messages() == 0, 30, process.log)
