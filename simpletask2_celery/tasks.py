@@ -150,7 +150,7 @@ def _run_here(
 
     noted = partial(board.noted, task_id=str(request.id))
     is_of_a_worker = not (request.is_eager or request.called_directly)
-    requests = requesting.ByEgress(_note_request) if is_of_a_worker else requesting.InPlace()
+    requests = requesting.ByEgress(requests_out.note) if is_of_a_worker else requesting.InPlace()
     if back is not None:
         answer = answers_back.read(model, pk, back)
         noted = _noting_return(noted, back)
@@ -160,18 +160,14 @@ def _run_here(
     return executor.run(model, using, pk, noted=noted, requests=requests)
 
 
-def _note_request(row: Row, step: int, now: datetime.datetime) -> None:
-    requests_out.note(row, step, now.isoformat())
-
-
 def _noting_return(noted: Any, back: dict[str, Any]) -> Any:
     """Note, for the timeline, when a row's answer has come back to it."""
 
     def noted_twice(row: Row) -> Any:
         since = answers_back.moment(back["since"])
         if since is not None:
-            now = clock.now(str(row._state.db)).isoformat()
-            requests_out.note(row, back["step"], since.isoformat(), now)
+            now = clock.now(str(row._state.db))
+            requests_out.note_return(row, back["step"], since, now)
         return noted(row)
 
     return noted_twice

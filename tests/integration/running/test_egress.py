@@ -5,6 +5,7 @@ import datetime
 import gc
 import logging
 import warnings
+from contextlib import nullcontext
 
 import pytest
 from celery import current_app
@@ -50,7 +51,7 @@ def make(model, using, what="always_proxied", **fields):
 
 def run(row):
     """Run the row as a worker does; return the messages for an egress worker."""
-    requests = requesting.ByEgress(tasks._note_request)
+    requests = requesting.ByEgress(requests_out.note)
     executor.run(type(row), row._state.db, row.pk, requests=requests)
     row.refresh_from_db()
     return messages("a")
@@ -103,16 +104,22 @@ def test_the_answer_goes_on_with_the_next_step(using, heard):
 def test_each_request_of_a_row_is_handed_over(using, settings):
     row = make(Steps, using)
     [(sent, _)] = run(row)
-    requests = requesting.ByEgress(tasks._note_request)
+    requests = requesting.ByEgress(requests_out.note)
     for step in (1, 2, 3):
-        back = tasks.answers_back.read(Steps, row.pk, answered(sent))
-        executor.go_on(Steps, using, row.pk, back, requests=requests)
+        back = answered(sent)
+        noted = tasks._noting_return(lambda row: nullcontext(), back)
+        answer = tasks.answers_back.read(Steps, row.pk, back)
+        assert [len(times) for times in requests_out.times(row).values()] == [2] * (step - 1) + [1]
+        executor.go_on(Steps, using, row.pk, answer, noted=noted, requests=requests)
         row.refresh_from_db()
         if step < 3:
             [(sent, _)] = messages("a")
             assert (row.status, row.current_step) == (row.DOING, step + 1)
             assert sent["reply"]["kwargs"]["step"] == step + 1
     assert (row.status, row.success) == (row.DONE, True)
+    times = requests_out.times(row)
+    assert [times[1][1], times[2][1]] == [row.step2_time, row.step3_time]
+    assert row.step3_time <= times[3][0] <= times[3][1] <= row.done_time
 
 
 def test_a_doubled_answer_does_nothing(using, caplog):
