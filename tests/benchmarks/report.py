@@ -50,12 +50,12 @@ def text(results, scales, servers, command):
 
 def systems_table(results):
     head = ["system", *(heading for heading, *_ in COLUMNS)]
-    return table(head, [line(name, results[name]) for name in results])
+    return table(head, [line(SYSTEMS[name].title, results[name]) for name in results])
 
 
-def line(name, found):
+def line(title, found):
     cells = [form.format(found[figure]) if figure in found else "–" for _, figure, form in COLUMNS]
-    return [SYSTEMS[name].title, *cells]
+    return [title, *cells]
 
 
 def problems(results):

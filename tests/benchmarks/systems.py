@@ -79,6 +79,12 @@ class DjangoTasks(System):
         return [processes.start(command, environ, self.name) for _ in range(2)]
 
 
+class Solo(System):
+    def workers(self, stack, environ):
+        command = [*CELERY, "-P", "solo"]
+        return [processes.start(command, environ, self.name) for _ in range(2)]
+
+
 class Original(System):
     """Two web processes under gunicorn, and the server that posts them the rows."""
 
@@ -138,13 +144,6 @@ SYSTEMS = {
             pause=0,
             **OURS,
         ),
-        System(
-            "tasks",
-            "simpletask2_celery, Django's Tasks",
-            "tasks",
-            environment=REUSE,
-            also=("simpletask2_tasks_functiontask",),
-        ),
         System("a", "(a) Celery task by hand", **HAND, environment=REUSE),
         System("b", "(b) the same, Celery's defaults", **HAND, share=0.5),
         Procrastinate(
@@ -177,6 +176,27 @@ SYSTEMS = {
             environment={**REUSE, "BENCH_TASK": "least"},
         ),
     )
+}
+
+
+#: The rows of Django's Tasks, measured beside (d) alone.
+FUNCTIONS = {
+    "side": "tasks",
+    "environment": REUSE,
+    "also": ("simpletask2_tasks_functiontask",),
+}
+OF_FUNCTIONS = {
+    "tasks": System("tasks", "`CeleryBackend`, `celery worker -c 2`", **FUNCTIONS),
+    "solo": Solo("solo", "`CeleryBackend`, two workers `-P solo`", **FUNCTIONS),
+    "d": SYSTEMS["d"],
+    "least": System(
+        "least_job",
+        "the least: two INSERTs and a push, a message, two statements and the job",
+        "hand",
+        table="plain_twin",
+        also=("plain_row",),
+        environment={**REUSE, "BENCH_TASK": "least_of_a_job"},
+    ),
 }
 
 

@@ -51,6 +51,7 @@ def test_a_quick_run_reports_both_systems():
         (["aging", "watching", "imports"], ["A table with", "What the dashboard", "`django.setup"]),
         (["proxies", "limits"], ["50 proxy steps", "What is left"]),
         (["egress"], ["50 requests of a second"]),
+        (["function_tasks"], ["A function of Django's Tasks"]),
         (["resets"], ["`Model.do_auto_reset()`"]),
     ],
 )

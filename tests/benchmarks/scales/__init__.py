@@ -8,6 +8,7 @@ from tests.benchmarks.scales.aging import aging
 from tests.benchmarks.scales.bulk import bulk, memory
 from tests.benchmarks.scales.durable import due, durable
 from tests.benchmarks.scales.egress import egress
+from tests.benchmarks.scales.function_tasks import function_tasks
 from tests.benchmarks.scales.imports import imports
 from tests.benchmarks.scales.limits import limits
 from tests.benchmarks.scales.proxies import proxies
@@ -24,6 +25,7 @@ SCALES = {
     "resets": resets,
     "durable": durable,
     "due": due,
+    "function_tasks": function_tasks,
     "proxies": proxies,
     "egress": egress,
     "aging": aging,
