@@ -67,9 +67,12 @@ def servers():
 
 @pytest.fixture(scope="session", autouse=True)
 def servers_of_the_ring(request):
-    """Start the servers before the first test of any ring but the units'."""
+    """Start the servers before the first test of any ring but the units'.
+
+    Not by the fixture of that name: that of the units refuses.
+    """
     if any(ring_of(item.path) != "unit" for item in request.session.items):
-        request.getfixturevalue("servers")
+        services.start()
 
 
 @pytest.fixture(scope="session")
