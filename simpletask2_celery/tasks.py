@@ -192,15 +192,15 @@ def _run_each(
     done = 0
     failures: list[Exception] = []
     for key in keys:
+        name = task_info.short(f"{app_label}.{model}:{key}")
         try:
             done += _run(request, app_label, model, key, using)["success"]
         except SoftTimeLimitExceeded:  # of the message
             raise
         except Retry as retry:  # the row has a message of its own again
-            name = task_info.short(f"{app_label}.{model}:{key}")
             logger.info("%s: %s", name, retry, extra={"task_info": name})
         except Exception as error:
-            about: dict[str, Any] = {"task_info": task_info.short(f"{app_label}.{model}:{key}")}
+            about: dict[str, Any] = {"task_info": name}
             if isinstance(error, DjangoSimpleTask2Error):
                 about["code"] = error.code
             logger.error("%s", error, extra=about)  # Celery shows one error of a message

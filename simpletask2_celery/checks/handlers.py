@@ -85,6 +85,22 @@ def kept_seconds() -> Problems:
             )
 
 
+@check(id="simpletask2_celery.E017")
+def proxy_queues() -> Problems:
+    """A proxy_queue that is no name of a queue, so that no request would be sent."""
+    for model in task_models():
+        value = of_class(model, "proxy_queue")
+        is_of_each_row = hasattr(type(value), "__get__")  # a property or a field
+        if not (value is None or isinstance(value, str) or is_of_each_row):
+            yield (
+                f"{model.__name__}.proxy_queue has to be the name of a queue (str) or None, not "
+                f"{shown(value)}.",
+                "Set proxy_queue on the class to the queue that an egress worker serves, to "
+                '"" for requests that the workers make themselves, or leave it out.',
+                model,
+            )
+
+
 @check(id="simpletask2_celery.E009")
 def channel_fields() -> Problems:
     """A channel_field that is no field of the model, so that all rows go to "default"."""

@@ -112,6 +112,18 @@ class TimeoutRaising(Task):
     do_task_timeout = Raising()
 
 
+class QueueNumber(Task):
+    proxy_queue = 7
+
+
+class QueueList(Task):
+    proxy_queue = ["simpletask2.egress"]
+
+
+class QueueTrue(Task):
+    proxy_queue = True
+
+
 class KeepText(Task):
     keep_done = "30d"
 
@@ -703,3 +715,17 @@ class PlainChild(Plain):
 
 class ChildOfWrong(FieldStart):
     """What is wrong is the parent's, which is named."""
+
+
+class QueueField(Task):
+    proxy_queue = models.CharField(max_length=9)
+
+
+class QueueOfRow(Task):
+    @property
+    def proxy_queue(self):
+        return "simpletask2.egress"
+
+
+class QueueOfWorkers(Task):
+    proxy_queue = ""
