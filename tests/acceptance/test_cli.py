@@ -18,6 +18,9 @@ from tests.support.fixtures import ROOT, end_group, environ, wait_until
 from tests.support.project.jobs.models import ChannelJob, Job
 from tests.support.services import free_port
 
+#: Without tables a worker's reset tries again for a minute, and a warm shutdown waits for it.
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "server"])
+
 COMMAND = Path(sys.executable).parent / "simpletask2-celery"
 
 
@@ -73,7 +76,6 @@ def alive(pid):
         return False
 
 
-@pytest.mark.django_db(transaction=True, databases=["default", "server"])
 def test_in_the_background(config):
     assert ask(config, "status") == (3, "not running")
     code, said = call(config, "start", "--detach")
@@ -150,7 +152,6 @@ def foreground(config):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.django_db(transaction=True, databases=["default", "server"])
 def test_in_the_foreground_it_ends_warmly(config, foreground, number):
     process = foreground("start")
     row = Job.objects.create(what="slow_second")
