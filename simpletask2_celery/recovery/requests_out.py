@@ -15,15 +15,17 @@ MOST = 100  # steps that are asked for
 _NEXT_STEPS = {1: "step2_time", 2: "step3_time"}
 
 
-def note(row: Any, step: int, went: datetime.datetime) -> None:
-    """Note when the request of a step went out."""
-    _note(row, step, went)
+def note(row: Any, step: int, *times: datetime.datetime) -> None:
+    """Note when the request of a step went out, and when it came back."""
+    if row.start_time is not None and hints.is_shared():
+        texts = {str(step): " ".join(one.isoformat() for one in times)}
+        hints.put_fields(_name(row), texts, KEPT)
 
 
 def note_return(row: Any, step: int, went: datetime.datetime, now: datetime.datetime) -> None:
     """Note that the request of a step has come back ``now``, where no column will say so."""
     if step not in _NEXT_STEPS:
-        _note(row, step, went, now)
+        note(row, step, went, now)
 
 
 def times(row: Any) -> dict[int, list[datetime.datetime]]:
@@ -38,12 +40,6 @@ def times(row: Any) -> dict[int, list[datetime.datetime]]:
 def _back(row: Any, step: int, went: list[datetime.datetime]) -> list[datetime.datetime]:
     began = getattr(row, _NEXT_STEPS[step]) if step in _NEXT_STEPS else None
     return [began] if began is not None and began >= went[0] else []
-
-
-def _note(row: Any, step: int, *times: datetime.datetime) -> None:
-    if row.start_time is not None and hints.is_shared():
-        texts = {str(step): " ".join(one.isoformat() for one in times)}
-        hints.put_fields(_name(row), texts, KEPT)
 
 
 def _name(row: Any) -> str:
