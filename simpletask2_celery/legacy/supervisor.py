@@ -254,10 +254,11 @@ def _locked(pidfile: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                file.truncate(0)  # where the folder is not ours, the file stays
+                # First: who finds no pid in it says that all has ended, and the file with it.
                 with suppress(OSError):
                     if _is_still(pidfile, file):
                         pidfile.unlink()
+                file.truncate(0)  # where the folder is not ours, the file stays
             return
     raise _runs_already(pidfile, holder)
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import subprocess
+import sys
 from importlib import metadata
 
 import pytest
@@ -128,6 +129,34 @@ def test_the_pidfile_goes_with_its_supervisor_and_a_new_ones_is_left_alone(tmp_p
     with pytest.raises(ZeroDivisionError), supervisor._locked(path):
         raise ZeroDivisionError
     assert not path.exists()
+
+
+SUPERVISOR = """
+import sys
+from pathlib import Path
+from simpletask2_celery.legacy import supervisor
+
+for _ in sys.stdin:
+    with supervisor._locked(Path(sys.argv[1])):
+        print("locked", flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_what_has_stopped_has_no_pidfile_any_more(tmp_path):
+    plan = plan_in(tmp_path)
+    command = [sys.executable, "-c", SUPERVISOR, plan.pidfile]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    with subprocess.Popen(command, **pipes) as process:
+        for _ in range(300):
+            process.stdin.write(b"lock\n")
+            assert process.stdout.readline() == b"locked\n"
+            assert supervisor.running(plan) == process.pid
+            process.stdin.write(b"end\n")
+            while supervisor.running(plan):
+                pass
+            assert not plan.pidfile.exists()
+        process.stdin.close()
 
 
 def test_a_start_that_has_opened_a_pidfile_which_is_then_removed_makes_a_new_one(
