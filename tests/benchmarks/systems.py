@@ -189,9 +189,17 @@ OF_FUNCTIONS = {
     "tasks": System("tasks", "`CeleryBackend`, `celery worker -c 2`", **FUNCTIONS),
     "solo": Solo("solo", "`CeleryBackend`, two workers `-P solo`", **FUNCTIONS),
     "d": SYSTEMS["d"],
+    "pushed": DjangoTasks(
+        "pushed",
+        "the least of an enqueue(): (d)'s own, and a push by redis alone",
+        "django_tasks",
+        environment={**PERSISTENT, "BENCH_TASK": "pushed"},
+        also=SYSTEMS["d"].also,
+        pause=0,
+    ),
     "least": System(
         "least_job",
-        "the least: two INSERTs and a push, a message, two statements and the job",
+        "the least of a drain: a message, two statements by psycopg, the job",
         "hand",
         table="plain_twin",
         also=("plain_row",),
