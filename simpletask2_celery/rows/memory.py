@@ -118,6 +118,14 @@ def failed(
     return {"errors": [*(row.errors or ()), entry][-MOST_ERRORS:]}
 
 
+def given_up(row: Any, error: BaseException, now: datetime.datetime) -> dict[str, Any]:
+    """Return the columns of a row that has lost its last run: one error more, and one lost run."""
+    if not row._is_durable:
+        return {}
+    columns = failed(row, row.current_step or 1, error, now)
+    return {**columns, "lost_attempts": row.lost_attempts + 1}
+
+
 def lost(model: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Return the ``values`` of resets for rows whose run was lost, or whose message was.
 

@@ -291,7 +291,7 @@ def give_up(row: Row, error: BaseException, wait: bool) -> bool:
     """
     now = _now(row)
     values = {**states.end(now, success=False), "mod_time": now}
-    values |= memory.failed(row, row.current_step or 1, error, now)
+    values |= memory.given_up(row, error, now)
     is_given_up = _end_lost(row, values, wait)
     if is_given_up:
         hold(row, values)

@@ -63,6 +63,8 @@ def test_a_row_that_has_lost_too_many_runs_is_given_up_with_an_error(using):
     row.refresh_from_db()
     assert (row.status, row.success) == (row.DONE, False)
     assert row.errors[-1]["exception_class_path"].endswith("WorkerLostError")
+    assert row.lost_attempts == conf.conf.max_lost_runs  # which the error's message says
+    assert f"{row.lost_attempts} runs" in row.errors[-1]["message"]
     assert lost_runs.give_up([]) == []
 
 

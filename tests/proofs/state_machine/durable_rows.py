@@ -117,12 +117,11 @@ class DurableRow(Row):
         self.end(success=False)
 
     def auto_reset(self):
-        lost = self.lost_attempts + (self.status == DOING)
-        if self.status == DOING and lost >= MOST_LOST:
+        self.lost_attempts += self.status == DOING
+        if self.status == DOING and self.lost_attempts >= MOST_LOST:
             self.remember("WorkerLostError")
             self.end(success=False)
             return False
-        self.lost_attempts = lost
         self.be_ready(keep=self.model.resume)
         if not self.is_due():
             self.auto_reset_time = self.look()
