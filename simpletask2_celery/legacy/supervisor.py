@@ -254,7 +254,7 @@ def _locked(pidfile: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                # First: who finds no pid in it says that all has ended, and the file with it.
+                # Before it is emptied: `running` takes an empty file for one that has ended.
                 with suppress(OSError):
                     if _is_still(pidfile, file):
                         pidfile.unlink()

@@ -41,25 +41,6 @@ def careless(worker):
     )
 
 
-@pytest.fixture
-def configure():
-    """Set a value of the app's configuration for one test."""
-    before = {}
-
-    def set_to(name, value):
-        before.setdefault(name, getattr(current_app.conf, name))
-        setattr(current_app.conf, name, value)
-        forget()
-
-    def forget():  # what Celery's sender of messages has kept of the configuration
-        vars(current_app.amqp).pop("send_task_message", None)
-
-    yield set_to
-    for name, value in before.items():
-        setattr(current_app.conf, name, value)
-    forget()
-
-
 def send(kwargs, task_id, serializer="pickle", name=TASK, **headers):
     current_app.send_task(name, kwargs=kwargs, serializer=serializer, task_id=task_id, **headers)
 

@@ -168,6 +168,32 @@ def rebuild_router():
     current_app.amqp.router = current_app.amqp.Router()
 
 
+def start_anew():
+    """Let the app send as its settings are now: Celery's senders keep what they were."""
+    from simpletask2_celery.publishing.messages import DO_TASK
+
+    rebuild_router()
+    for name in ("send_task_message", "create_task_message"):
+        vars(current_app.amqp).pop(name, None)
+    current_app.tasks[DO_TASK]._exec_options = None
+
+
+@pytest.fixture
+def configure():
+    """Set a value of the app's configuration for one test."""
+    before = {}
+
+    def set_to(name, value):
+        before.setdefault(name, getattr(current_app.conf, name))
+        setattr(current_app.conf, name, value)
+        start_anew()
+
+    yield set_to
+    for name, value in before.items():
+        setattr(current_app.conf, name, value)
+    start_anew()
+
+
 def environ(**more):
     return {**os.environ, "TEST_CHILD": "1", **more}
 

@@ -47,9 +47,12 @@ class Sender:
         that the broker cuts for a size. ``options`` are Celery's. Raises what the broker's client
         does: see ``is_refusal``.
         """
-        # Whatever the app sends its own tasks as, since neither worker takes anything but JSON.
-        options |= {"serializer": "json", "argsrepr": "()", "kwargsrepr": shown}
-        options["ignore_result"] = True
+        options |= {
+            "serializer": "json",  # whatever the app's is: no worker takes our messages otherwise
+            "argsrepr": "()",
+            "kwargsrepr": shown,
+            "ignore_result": True,
+        }
         with self._places:
             kept = None if is_large else self._pop()
             if kept is not None:

@@ -17,7 +17,7 @@ from simpletask2_celery.conf import conf
 from simpletask2_celery.fast import templates
 from simpletask2_celery.publishing import producers, to_celery
 from simpletask2_celery.publishing.messages import DO_TASK, Kind
-from tests.support.fixtures import messages, queue_name, rebuild_router, wait_until
+from tests.support.fixtures import messages, queue_name, rebuild_router, start_anew, wait_until
 from tests.support.project.jobs.models import ChannelJob, Job
 
 KINDS = [
@@ -311,11 +311,3 @@ def test_what_cannot_be_copied_is_made_by_celery(where, name, value):
             channel = connection.default_channel
             found = wait_until(lambda: channel.queue_purge(queue_name(None)))
     assert found == len(rows)
-
-
-def start_anew():
-    """Let the app send as its settings are now."""
-    rebuild_router()
-    for name in ("send_task_message", "create_task_message"):
-        current_app.amqp.__dict__.pop(name, None)
-    current_app.tasks[DO_TASK]._exec_options = None

@@ -89,11 +89,8 @@ def test_a_run_that_hands_its_request_over_ends_and_its_row_stays_doing(using):
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "yaml"])
-def test_a_request_is_json_whatever_the_app_sends(using, monkeypatch, serializer):
-    monkeypatch.setitem(current_app.conf, "task_serializer", serializer)
-    # Celery's sender keeps what the configuration was when it was made.
-    sender = current_app.amqp._create_task_sender()
-    monkeypatch.setitem(vars(current_app.amqp), "send_task_message", sender)
+def test_a_request_is_json_whatever_the_app_sends(using, configure, serializer):
+    configure("task_serializer", serializer)
     [(_, message)] = run(make(Steps, using))
     assert message.content_type == "application/json"
 
